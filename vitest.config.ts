@@ -1,0 +1,21 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+// `vitest --mode unit` starts no server: what needs one is skipped, and so is what needs a build.
+export default defineConfig(({ mode }) => {
+  const unitOnly = mode === "unit";
+  return {
+    resolve: {
+      alias: { cachefence: fileURLToPath(new URL("src/index.ts", import.meta.url)) },
+    },
+    test: {
+      include: ["test/**/*.test.ts"],
+      exclude: unitOnly ? ["test/package.test.ts"] : [],
+      globalSetup: unitOnly ? [] : ["test/support/global-setup.ts"],
+      testTimeout: 30_000,
+      hookTimeout: 60_000,
+      // A rejection that nobody handles fails the run, which is one of the things cachefence promises never to cause.
+      dangerouslyIgnoreUnhandledErrors: false,
+    },
+  };
+});
