@@ -7,6 +7,7 @@ export default defineConfig({
   platform: "node",
   clean: true,
   splitting: false,
+  removeNodeProtocol: false,
   // tsup sets `baseUrl` for the declarations, which TypeScript 6 reports as deprecated.
   dts: { compilerOptions: { ignoreDeprecations: "6.0" } },
 });
