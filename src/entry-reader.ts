@@ -1,0 +1,43 @@
+import type { Entry } from "./entry.js";
+import { decodeEntry, ENTRY_FIELDS } from "./entry.js";
+import type { RedisLink } from "./redis-link.js";
+import type { ServerClock } from "./server-clock.js";
+
+export type StoredEntry = Entry | "corrupt" | undefined;
+
+/** Reads entries: one HMGET each. */
+export class EntryReader {
+  readonly #link: RedisLink;
+  readonly #clock: ServerClock;
+
+  constructor(link: RedisLink, clock: ServerClock) {
+    this.#link = link;
+    this.#clock = clock;
+  }
+
+  read(entryKey: string): Promise<StoredEntry> {
+    return this.#link.send((client) => client.hmgetBuffer(entryKey, ...ENTRY_FIELDS), decodeEntry);
+  }
+
+  /**
+   * The same, sent once for all callers of this tick.
+   *
+   * Not for later ones, though the reply is still out: it may stand for a moment before an `invalidate` that has resolved
+   * since. Within a tick none can have: whatever reply a caller of this tick has seen had left Redis before the tick began,
+   * so before the read was sent.
+   */
+  readInTick(entryKey: string): Promise<StoredEntry> {
+    const tick = this.#link.tick();
+    const sent = tick.reads.get(entryKey) as Promise<StoredEntry> | undefined;
+    if (sent !== undefined) return sent;
+    if (tick.reads.size === 0) this.#clock.sampleIfDue(tick.sentMs);
+    const read = this.read(entryKey);
+    tick.reads.set(entryKey, read);
+    return read;
+  }
+
+  /** For a fence whose reply takes no turn of the event loop (a client in memory): reads sent before it are not shared. */
+  forgetTick(): void {
+    this.#link.tick().reads.clear();
+  }
+}

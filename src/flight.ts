@@ -1,0 +1,297 @@
+import type { Entry } from "./entry.js";
+import { isSameEntry } from "./entry.js";
+import type { EntryReader } from "./entry-reader.js";
+import type { Reporter } from "./events.js";
+import type { KeyNames } from "./key-names.js";
+import { wholeMs } from "./options.js";
+import type { RebuildLock, Token } from "./rebuild-lock.js";
+import type { Recomputed } from "./recompute.js";
+import { RedisFault } from "./redis-link.js";
+import type { CancelTimer, Runtime } from "./runtime.js";
+import type { ServerClock } from "./server-clock.js";
+import type { Ear, WakeUp } from "./wake-up.js";
+
+/** What a flight needs of its `CacheFence`. */
+export interface FlightTools {
+  readonly lock: RebuildLock;
+  readonly reader: EntryReader;
+  readonly clock: ServerClock;
+  readonly wakeUp: WakeUp;
+  readonly runtime: Runtime;
+  readonly reporter: Reporter;
+  readonly waitForLockMs: number;
+  readonly throwsOnRedisError: boolean;
+  /** The moment now, on the one line on which calls begin too. */
+  moment(): number;
+}
+
+/**
+ * How a flight ended: with a value, and the latest moment that it stands for. A call may use it iff it began by then,
+ * for whatever was invalidated before that call began was gone by that moment. That is:
+ * - the start of the recompute, always;
+ * - the sending of its store, if that was accepted: nobody had fenced the key until Redis ran it;
+ * - the sending of the look that found the value in Redis.
+ */
+export interface Outcome {
+  readonly entry: Entry;
+  readonly asOf: number;
+}
+
+/** Nothing could be served, or an entry at hand is due. A refresh never waits: without the lock it ends with nothing. */
+export type Purpose = "fill" | "refresh";
+
+export interface FlightRequest {
+  readonly purpose: Purpose;
+  /** The entry at hand, stale, due, or unreadable: finding it again is no answer. */
+  readonly known: Entry | undefined;
+  /** When the first of the callers asked, by the monotonic clock. */
+  readonly askedMs: number;
+  readonly staleForSeconds: number;
+  readonly recompute: () => Promise<Recomputed>;
+  /** Called when new callers must no longer join: the rebuild has lost its lock, or takes too long. */
+  readonly closeToJoiners: () => void;
+}
+
+/** Leave to rebuild: the lock's token, or none while Redis is failing. */
+interface Turn {
+  readonly token: Token | undefined;
+  /** Taken from a holder that may still be at work. */
+  readonly isTaken: boolean;
+}
+
+/**
+ * One key's rebuild, or the wait for somebody else's, on behalf of all callers of one process.
+ *
+ * Claim the lock; as holder, rebuild; as waiter, listen until the value is there, the lock is free (claim it), or the
+ * patience is over (take it over). Redis failing on the way: rebuild without lock, and store nothing.
+ */
+export class Flight {
+  /** What the caller gets that launched it. undefined: nothing for anybody (a refresh that lost its claim). */
+  readonly outcome: Promise<Outcome | undefined>;
+  /** What the callers get that joined it: the same, but they give a rebuild up `2 * waitForLock` after it began. */
+  readonly forJoiners: Promise<Outcome | undefined>;
+
+  readonly #tools: FlightTools;
+  readonly #names: KeyNames;
+  readonly #request: FlightRequest;
+
+  // The wait, over all holders that are waited for one after the other. Times are monotonic.
+  readonly #givesUpMs: number;
+  #awaited: string | undefined;
+  #patienceEndsMs = Infinity;
+  #ear: Ear | undefined;
+
+  #otherOutcome: Promise<Outcome> | undefined;
+  #isOver = false;
+  #giveUpJoiners: () => void = () => undefined;
+  #cancelPatienceOfJoiners: CancelTimer | undefined;
+
+  constructor(tools: FlightTools, names: KeyNames, request: FlightRequest) {
+    this.#tools = tools;
+    this.#names = names;
+    this.#request = request;
+    this.#givesUpMs = request.askedMs + 2 * tools.waitForLockMs;
+    const givenUp = new Promise<undefined>((resolve) => {
+      this.#giveUpJoiners = () => {
+        resolve(undefined);
+      };
+    });
+    this.outcome = this.#run();
+    this.forJoiners = Promise.race([this.outcome, givenUp]);
+    // Whoever awaits either gets the error. A flight whose callers have all left (aborted, background) fails for nobody,
+    // and its failure is an event.
+    this.outcome.catch(() => undefined);
+    this.forJoiners.catch(() => undefined);
+  }
+
+  async #run(): Promise<Outcome | undefined> {
+    try {
+      const turn = await this.#getTurn();
+      if (turn === undefined || "entry" in turn) return turn;
+      if (turn.token === undefined) return await this.#rebuild(undefined);
+      const rebuilt = this.#rebuildHolding(turn.token);
+      return await (turn.isTaken ? Promise.race([rebuilt, this.#outcomeOfOther()]) : rebuilt);
+    } finally {
+      this.#isOver = true;
+      this.#ear?.close();
+      this.#cancelPatienceOfJoiners?.();
+    }
+  }
+
+  /** The lock, or an outcome without it. Redis failing: a turn without lock, but never for an entry that is still good. */
+  async #getTurn(): Promise<Outcome | Turn | undefined> {
+    try {
+      return await this.#claimOrWait();
+    } catch (error) {
+      if (!(error instanceof RedisFault)) throw error;
+      const { key } = this.#names;
+      this.#tools.reporter.report("cachefence:redis-error", { key, error: error.toError(key) });
+      if (this.#request.purpose === "refresh") return undefined;
+      if (this.#tools.throwsOnRedisError) throw error;
+      return { token: undefined, isTaken: false };
+    }
+  }
+
+  async #claimOrWait(): Promise<Outcome | Turn | undefined> {
+    const { lock } = this.#tools;
+    for (;;) {
+      const asOf = this.#tools.moment();
+      const { token, held, entry } = await lock.claim(this.#names);
+      const isHolder = held === token;
+      if (this.#answers(entry)) {
+        // An earlier holder has just finished.
+        if (isHolder) lock.release(this.#names, token);
+        return { entry, asOf };
+      }
+      if (isHolder) return { token, isTaken: false };
+      if (this.#request.purpose === "refresh") return undefined;
+      const turn = held === undefined ? "free" : await this.#waitForTurn(held);
+      if (turn === "free") continue;
+      return typeof turn === "string" ? { token: turn, isTaken: true } : turn;
+    }
+  }
+
+  /** Waits for the holder, until there is a value (its outcome), the lock is free, or it is taken over (our token). */
+  async #waitForTurn(holder: string): Promise<Outcome | Token | "free"> {
+    const { lock, reader, runtime, reporter } = this.#tools;
+    const { key, entry: entryKey } = this.#names;
+    const beganMs = runtime.monotonicMs();
+    const ear = this.#listen();
+    let leaseEndsMs = Infinity;
+    this.#awaitHolder(holder);
+    try {
+      for (;;) {
+        const untilMs = Math.min(this.#patienceEndsMs, leaseEndsMs);
+        const news = await ear.sleep(untilMs - runtime.monotonicMs(), lock.publishes(holder));
+        if (news === "freed") return "free";
+        const asOf = this.#tools.moment();
+        if (news === "stored") {
+          const stored = await reader.read(entryKey);
+          if (stored !== "corrupt" && this.#answers(stored)) return { entry: stored, asOf };
+        }
+        const { held, leaseLeftMs, entry } = await lock.look(this.#names);
+        if (this.#answers(entry)) return { entry, asOf };
+        if (held === undefined) return "free";
+        holder = held;
+        this.#awaitHolder(holder);
+        leaseEndsMs = runtime.monotonicMs() + leaseLeftMs + 1;
+        if (runtime.monotonicMs() < this.#patienceEndsMs) continue;
+        // Of all waiters whose patience is over one gets it; the others find a new holder.
+        const taken = await lock.takeOver(this.#names, holder);
+        if (taken === undefined) continue;
+        reporter.report("cachefence:takeover", { key, seconds: secondsSince(beganMs, runtime) });
+        return taken;
+      }
+    } finally {
+      reporter.report("cachefence:wait", { key, seconds: secondsSince(beganMs, runtime) });
+    }
+  }
+
+  /** A new holder gets new patience, within that for all of them. */
+  #awaitHolder(held: string): void {
+    if (held === this.#awaited) return;
+    this.#awaited = held;
+    const { runtime, waitForLockMs } = this.#tools;
+    this.#patienceEndsMs = Math.min(runtime.monotonicMs() + waitForLockMs, this.#givesUpMs);
+  }
+
+  #listen(): Ear {
+    return (this.#ear ??= this.#tools.wakeUp.listen(this.#names.channel));
+  }
+
+  /** True if the entry is what this flight is to get: valid, and not the one it started from. */
+  #answers(entry: Entry | undefined): entry is Entry {
+    if (entry === undefined || this.#tools.clock.nowSeconds() >= entry.expirySeconds) return false;
+    const { known } = this.#request;
+    return known === undefined || !isSameEntry(entry, known);
+  }
+
+  /** Alone with the lock, until a renewal finds that it no longer is: from then on whoever stores first answers. */
+  #rebuildHolding(token: Token): Promise<Outcome> {
+    const { lock, clock, reporter } = this.#tools;
+    const { purpose, known, closeToJoiners } = this.#request;
+    if (purpose === "refresh" && known !== undefined) {
+      const remaining = known.expirySeconds - clock.nowSeconds();
+      reporter.report("cachefence:early-refresh", { key: this.#names.key, remaining, delta: known.deltaSeconds });
+    }
+    return new Promise((resolve, reject) => {
+      const stopKeeping = lock.keep(this.#names, token, () => {
+        closeToJoiners();
+        void this.#outcomeOfOther().then(resolve);
+      });
+      this.#rebuild(token).finally(stopKeeping).then(resolve, reject);
+    });
+  }
+
+  /** Resolves when somebody else has stored a value while this flight is under way. Never rejects. */
+  #outcomeOfOther(): Promise<Outcome> {
+    return (this.#otherOutcome ??= this.#listenForOther());
+  }
+
+  async #listenForOther(): Promise<Outcome> {
+    while (!this.#isOver) {
+      await this.#listen().sleep(Infinity, true);
+      const asOf = this.#tools.moment();
+      // Redis failing here takes nothing away: the rebuild of our own goes on.
+      const entry = await this.#tools.reader.read(this.#names.entry).catch(() => undefined);
+      if (entry !== "corrupt" && this.#answers(entry)) return { entry, asOf };
+    }
+    return new Promise(() => undefined);
+  }
+
+  /** Recomputes, and stores under the lock; without one (Redis is failing) there is nothing to store to. */
+  async #rebuild(token: Token | undefined): Promise<Outcome> {
+    const { lock, reporter, runtime, clock } = this.#tools;
+    const { key } = this.#names;
+    const beganMs = runtime.monotonicMs();
+    const asOfStart = this.#tools.moment();
+    this.#limitPatienceOfJoiners();
+    reporter.report("cachefence:rebuild-start", { key, locked: token !== undefined });
+    try {
+      const { value, deltaSeconds, ttlSeconds } = await this.#request.recompute();
+      const entry = { value, deltaSeconds, expirySeconds: clock.nowSeconds() + ttlSeconds };
+      const asOf = this.#tools.moment();
+      const isFenceKept = token !== undefined && (await this.#conclude(token, entry, ttlSeconds));
+      const stored = isFenceKept && ttlSeconds > 0;
+      reporter.report("cachefence:rebuild-end", { key, seconds: secondsSince(beganMs, runtime), stored });
+      return { entry, asOf: isFenceKept ? asOf : asOfStart };
+    } catch (error) {
+      // Sent before any caller learns of the failure: whoever tries next finds the lock free.
+      if (token !== undefined) lock.release(this.#names, token);
+      reporter.report("cachefence:rebuild-end", { key, seconds: secondsSince(beganMs, runtime), stored: false, error });
+      throw error;
+    }
+  }
+
+  /** Stores, or only frees the lock where nothing is to be cached. True: until then, nobody had fenced the key. */
+  async #conclude(token: Token, entry: Entry, ttlSeconds: number): Promise<boolean> {
+    const { lock, reporter, throwsOnRedisError } = this.#tools;
+    const { key } = this.#names;
+    try {
+      if (ttlSeconds === 0) return await lock.releaseHeld(this.#names, token);
+      const isStored = await lock.store(this.#names, token, entry, wholeMs(ttlSeconds + this.#request.staleForSeconds));
+      if (!isStored) reporter.report("cachefence:refused-store", { key, seconds: entry.deltaSeconds });
+      return isStored;
+    } catch (error) {
+      if (!(error instanceof RedisFault)) throw error;
+      reporter.report("cachefence:redis-error", { key, error: error.toError(key) });
+      if (throwsOnRedisError) throw error;
+      // The store may never run, and the lock must not stay for that.
+      lock.release(this.#names, token);
+      return false;
+    }
+  }
+
+  #limitPatienceOfJoiners(): void {
+    const { runtime, waitForLockMs } = this.#tools;
+    // A caller that waits has something of its own that keeps the process alive; this timer need not.
+    this.#cancelPatienceOfJoiners = runtime.startTimer(2 * waitForLockMs, false, () => {
+      this.#request.closeToJoiners();
+      this.#giveUpJoiners();
+    });
+  }
+}
+
+function secondsSince(beganMs: number, runtime: Runtime): number {
+  return (runtime.monotonicMs() - beganMs) / 1000;
+}

@@ -1,0 +1,82 @@
+import type { GuardedOutcome, GuardedWrite } from "./guarded-write.js";
+import { script, scriptArguments } from "./guarded-write.js";
+import type { RedisClient } from "./redis-client.js";
+import type { RedisLink } from "./redis-link.js";
+import { RedisFault } from "./redis-link.js";
+import type { Runtime } from "./runtime.js";
+import { WatchConnection } from "./watch-connection.js";
+
+// Renamed away: "ERR unknown command 'evalsha'"; denied by ACL: "NOPERM ... 'evalsha' command".
+const SCRIPTING_DENIED = /^(?:ERR unknown command|NOPERM).*\beval(?:sha)?\b/i;
+
+/** Runs guarded writes: by script, or by WATCH/MULTI while the server denies scripting. */
+export class GuardedWriter {
+  readonly #link: RedisLink;
+  readonly #watching: WatchConnection;
+  // EVAL carries the text and EVALSHA needs it loaded: the first write of a process sends the text, the next rely on it.
+  #isLoaded = false;
+  // Set while the server denies scripting: the connection that was told so, where the client shows it. A new one asks again,
+  // and so does the end of the fallback's own connection.
+  #denial: { readonly stream: unknown } | undefined;
+
+  constructor(link: RedisLink, timeoutMs: number, runtime: Runtime) {
+    this.#link = link;
+    this.#watching = new WatchConnection(link.client, timeoutMs, runtime);
+    this.#watching.onEnd = () => {
+      this.#denial = undefined;
+    };
+  }
+
+  /** Waits for the outcome; during an outage nothing is sent. */
+  send(write: GuardedWrite): Promise<GuardedOutcome> {
+    return this.#link.send((client) => this.#run(client, write));
+  }
+
+  /** Sent even during an outage, to happen when Redis is back; see {@link RedisLink.deliver}. */
+  deliver(write: GuardedWrite): Promise<GuardedOutcome> {
+    return this.#link.deliver((client) => this.#run(client, write));
+  }
+
+  close(): void {
+    this.#watching.close();
+  }
+
+  async #run(client: RedisClient, write: GuardedWrite): Promise<GuardedOutcome> {
+    if (this.#denial !== undefined && this.#denial.stream === streamOf(client)) return this.#watching.run(write);
+    this.#denial = undefined;
+    try {
+      return await this.#runScript(client, write);
+    } catch (error) {
+      if (!(error instanceof Error && SCRIPTING_DENIED.test(error.message))) throw error;
+      this.#denial = { stream: streamOf(client) };
+      return this.#watching.run(write);
+    }
+  }
+
+  async #runScript(client: RedisClient, write: GuardedWrite): Promise<GuardedOutcome> {
+    const args = scriptArguments(write, client.isCluster !== true);
+    if (!this.#isLoaded) return this.#evaluate(client, args);
+    try {
+      return outcomeOf(await client.evalsha(script.sha1, 2, ...args));
+    } catch (error) {
+      if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
+      return this.#evaluate(client, args);
+    }
+  }
+
+  async #evaluate(client: RedisClient, args: (string | Buffer)[]): Promise<GuardedOutcome> {
+    const outcome = outcomeOf(await client.eval(script.text, 2, ...args));
+    this.#isLoaded = true;
+    return outcome;
+  }
+}
+
+function outcomeOf(reply: unknown): GuardedOutcome {
+  if (reply === "done" || reply === "refused" || reply === "foreign") return reply;
+  // The error of a write inside the script, as text.
+  throw new RedisFault(String(reply), new Error(String(reply)));
+}
+
+function streamOf(client: RedisClient): unknown {
+  return (client as { stream?: unknown }).stream;
+}

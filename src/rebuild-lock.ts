@@ -1,0 +1,221 @@
+import { CacheFenceError } from "./errors.js";
+import type { Entry } from "./entry.js";
+import { encodeEntry } from "./entry.js";
+import type { EntryReader, StoredEntry } from "./entry-reader.js";
+import type { GuardedOutcome, GuardedWrite, LockCondition } from "./guarded-write.js";
+import type { GuardedWriter } from "./guarded-writer.js";
+import type { KeyNames } from "./key-names.js";
+import type { RedisLink } from "./redis-link.js";
+import type { CancelTimer, Runtime } from "./runtime.js";
+
+/**
+ * Proof of who holds a lock: the lock's whole value.
+ *
+ * It begins with the generation, drawn by the first claimer, and ends with the mark of the last taker. That decides:
+ * - who may store: whoever's generation the lock still has. An invalidate, a set, a store or the end of a lease ends the
+ *   generation, so no late rebuild slips past them; a takeover keeps it, so the first of the two to finish is stored;
+ * - who may renew and release: only the one whose token it is, so a taker's lock is safe from the one it was taken from.
+ */
+export type Token = string & { readonly brand: "token" };
+
+// Tells our tokens from Python's, which are bare hex.
+const OURS = "cachefence:";
+const GENERATION_LENGTH = OURS.length + 32;
+
+/** What a claim found: the lock first, then the entry, so that what an earlier holder has stored need not be rebuilt. */
+export interface Claim {
+  readonly token: Token;
+  /** The value of the lock; the claim was won iff it is the token. undefined: it came free just after the claim was lost. */
+  readonly held: string | undefined;
+  readonly entry: Entry | undefined;
+}
+
+export interface LockView {
+  /** The value of the lock; undefined if it is free. */
+  readonly held: string | undefined;
+  /** Until Redis drops it by itself, if nobody renews it. */
+  readonly leaseLeftMs: number;
+  readonly entry: Entry | undefined;
+}
+
+/** The rebuild lock of every key: claimed, renewed, released and taken over by token only. */
+export class RebuildLock {
+  readonly #link: RedisLink;
+  readonly #writer: GuardedWriter;
+  readonly #reader: EntryReader;
+  readonly #runtime: Runtime;
+  readonly #leaseMs: number;
+
+  constructor(link: RedisLink, writer: GuardedWriter, reader: EntryReader, runtime: Runtime, leaseMs: number) {
+    this.#link = link;
+    this.#writer = writer;
+    this.#reader = reader;
+    this.#runtime = runtime;
+    this.#leaseMs = leaseMs;
+  }
+
+  /**
+   * Tries to take a free lock and reads the entry, in one trip. Who holds it is asked rather than taken from the reply of
+   * SET: a command whose reply was lost is sent again, and SET NX then fails against our own lock.
+   */
+  async claim(names: KeyNames): Promise<Claim> {
+    const token = (OURS + this.#runtime.token()) as Token;
+    let sent: Promise<unknown> | undefined;
+    try {
+      const [, held, entry] = await Promise.all([
+        this.#link.send((client) => (sent = client.set(names.lock, token, "PX", this.#leaseMs, "NX"))),
+        this.#link.send((client) => client.get(names.lock)),
+        this.#reader.read(names.entry),
+      ]);
+      return { token, held: held ?? undefined, entry: readable(entry) };
+    } catch (error) {
+      // The lock may have been taken, or may still be, by a command that the client holds back: free it after that.
+      const free = (): void => {
+        this.release(names, token);
+      };
+      sent?.then(free, free);
+      throw error;
+    }
+  }
+
+  /** Who holds the lock, for how long, and whether there is an entry by now. */
+  async look(names: KeyNames): Promise<LockView> {
+    const [held, leaseLeftMs, entry] = await Promise.all([
+      this.#link.send((client) => client.get(names.lock)),
+      this.#link.send((client) => client.pttl(names.lock)),
+      this.#reader.read(names.entry),
+    ]);
+    if (held !== null && isNobodysLease(leaseLeftMs)) throw foreignKey(names.lock, "string", names.key);
+    return { held: held ?? undefined, leaseLeftMs: Number(leaseLeftMs), entry: readable(entry) };
+  }
+
+  /** True if the holder publishes when it is done. Python's does not. */
+  publishes(held: string): boolean {
+    return held.startsWith(OURS);
+  }
+
+  /** Replaces exactly the value that was waited for, so of all waiters one succeeds. */
+  async takeOver(names: KeyNames, held: string): Promise<Token | undefined> {
+    const generation = this.publishes(held) ? held.slice(0, GENERATION_LENGTH) : OURS + this.#runtime.token();
+    const token = `${generation}:${this.#runtime.token()}` as Token;
+    const outcome = await this.#act(names, { is: held }, [
+      { verb: "set", on: "lock", args: [token, "PX", String(this.#leaseMs)] },
+    ]);
+    return outcome === "done" ? token : undefined;
+  }
+
+  /**
+   * Renews the lease every third of its length until it is stopped or lost. A renewal that Redis does not answer is tried
+   * again in its turn.
+   */
+  keep(names: KeyNames, token: Token, onLost: () => void): CancelTimer {
+    let isStopped = false;
+    let cancel: CancelTimer;
+    const renew = async (): Promise<void> => {
+      const outcome = await this.#act(names, { is: token }, [
+        { verb: "pexpire", on: "lock", args: [String(this.#leaseMs)] },
+      ]).catch(() => undefined);
+      if (isStopped) return;
+      if (outcome === "refused") onLost();
+      else schedule();
+    };
+    const schedule = (): void => {
+      cancel = this.#runtime.startTimer(this.#leaseMs / 3, false, () => void renew());
+    };
+    schedule();
+    return () => {
+      isStopped = true;
+      cancel();
+    };
+  }
+
+  /**
+   * Stores the entry and frees the lock, if the generation still holds it. The lock goes first: a write that fails for
+   * lack of memory must not leave it. Handed over even during an outage: the fence makes a late store safe.
+   */
+  async store(names: KeyNames, token: Token, entry: Entry, keepMs: number): Promise<boolean> {
+    const outcome = await this.#writer.deliver({
+      names,
+      condition: { beginsWith: token.slice(0, GENERATION_LENGTH) },
+      writes: [{ verb: "del", on: "lock", args: [] }, ...entryWrites(entry, keepMs)],
+      news: "stored",
+    });
+    if (outcome === "foreign") throw await this.foreignKeyError(names);
+    return outcome === "done";
+  }
+
+  /** Frees the lock, if it is still exactly this holder's, and wakes the waiters; true if it was. */
+  async releaseHeld(names: KeyNames, token: Token): Promise<boolean> {
+    const outcome = await this.#writer.deliver({
+      names,
+      condition: { is: token },
+      writes: [{ verb: "del", on: "lock", args: [] }],
+      news: "freed",
+    });
+    return outcome === "done";
+  }
+
+  /** The same with nobody to wait for it: if it does not happen, the lease ends the lock. */
+  release(names: KeyNames, token: Token): void {
+    this.releaseHeld(names, token).catch(() => undefined);
+  }
+
+  /** The fence of `set`: whatever rebuild is in flight, its store is refused from here on. */
+  async overwrite(names: KeyNames, entry: Entry, keepMs: number): Promise<void> {
+    await this.#fence(names, [{ verb: "del", on: "lock", args: [] }, ...entryWrites(entry, keepMs)], "stored");
+  }
+
+  /** The fence of `invalidate`. */
+  async remove(names: KeyNames): Promise<void> {
+    await this.#fence(
+      names,
+      [
+        { verb: "del", on: "lock", args: [] },
+        { verb: "del", on: "entry", args: [] },
+      ],
+      "freed",
+    );
+  }
+
+  /** The error of a key, or of its lock's name, that holds something else than cachefence writes there. */
+  async foreignKeyError(names: KeyNames): Promise<CacheFenceError> {
+    const [lock, leaseLeftMs, entry] = await Promise.all([
+      this.#link.send((client) => client.type(names.lock)),
+      this.#link.send((client) => client.pttl(names.lock)),
+      this.#link.send((client) => client.type(names.entry)),
+    ]);
+    const isLockOurs = lock === "none" || (lock === "string" && !isNobodysLease(leaseLeftMs));
+    return isLockOurs ? foreignKey(names.entry, entry, names.key) : foreignKey(names.lock, lock, names.key);
+  }
+
+  #act(names: KeyNames, condition: LockCondition, writes: GuardedWrite["writes"]): Promise<GuardedOutcome> {
+    return this.#writer.send({ names, condition, writes });
+  }
+
+  async #fence(names: KeyNames, writes: GuardedWrite["writes"], news: "stored" | "freed"): Promise<void> {
+    const outcome = await this.#writer.send({ names, condition: "any", writes, news });
+    if (outcome === "foreign") throw await this.foreignKeyError(names);
+  }
+}
+
+function entryWrites(entry: Entry, keepMs: number): GuardedWrite["writes"] {
+  return [
+    { verb: "hset", on: "entry", args: encodeEntry(entry) },
+    { verb: "pexpire", on: "entry", args: [String(keepMs)] },
+  ];
+}
+
+// Every lock of cachefence has a lease: a string without one (PTTL -1) is somebody's own.
+function isNobodysLease(pttl: unknown): boolean {
+  return Number(pttl) === -1;
+}
+
+// What cannot be read is no answer to anybody, and may be overwritten: it is an entry all the same.
+function readable(entry: StoredEntry): Entry | undefined {
+  return entry === "corrupt" ? undefined : entry;
+}
+
+function foreignKey(redisKey: string, type: string, key: string): CacheFenceError {
+  const message = `Redis key ${JSON.stringify(redisKey)} holds a ${type} that is not cachefence's; it was left as it is`;
+  return new CacheFenceError(message, key);
+}

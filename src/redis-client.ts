@@ -1,0 +1,34 @@
+/**
+ * What cachefence asks of a client: the few commands it uses, in the shape in which ioredis 5 and 6 (`Redis` and
+ * `Cluster`), ioredis-mock and iovalkey all have them. Structural, because the classes of two majors do not fit each other.
+ */
+export interface RedisClient {
+  readonly isCluster?: boolean | undefined;
+  /** Absent in ioredis-mock, whose connection never fails. */
+  readonly status?: string | undefined;
+  readonly options?: { readonly keyPrefix?: string | undefined } | undefined;
+  hmgetBuffer(key: string, ...fields: string[]): Promise<(Buffer | null)[]>;
+  set(key: string, value: string, px: "PX", leaseMs: number, nx: "NX"): Promise<"OK" | null>;
+  get(key: string): Promise<string | null>;
+  /** A number, or a string of one with the client's `stringNumbers`. */
+  pttl(key: string): Promise<unknown>;
+  type(key: string): Promise<string>;
+  time(): Promise<unknown>;
+  eval(script: string, keyCount: number, ...keysAndArguments: (string | Buffer)[]): Promise<unknown>;
+  evalsha(sha1: string, keyCount: number, ...keysAndArguments: (string | Buffer)[]): Promise<unknown>;
+  once(event: string, listener: () => void): unknown;
+  off(event: string, listener: () => void): unknown;
+}
+
+export const REQUIRED_COMMANDS = [
+  "hmgetBuffer",
+  "set",
+  "get",
+  "pttl",
+  "type",
+  "time",
+  "eval",
+  "evalsha",
+  "once",
+  "off",
+] as const satisfies readonly (keyof RedisClient)[];

@@ -1,0 +1,237 @@
+import { RedisUnavailableError } from "./errors.js";
+import type { RedisClient } from "./redis-client.js";
+import type { CancelTimer, Runtime } from "./runtime.js";
+
+/**
+ * A failure of Redis that says nothing about the key: unreachable, too slow, or refusing work (read-only, out of memory,
+ * loading). Every other rejection of the link concerns the key or its permissions, and must reach the caller as it is.
+ */
+export class RedisFault extends Error {
+  /** The client's own error. None if the link gave up by itself: then the message tells why. */
+  readonly reply: unknown;
+
+  constructor(message: string, reply?: unknown) {
+    super(message);
+    this.reply = reply;
+  }
+
+  /** What a caller is shown. */
+  toError(key: string): unknown {
+    return this.reply ?? new RedisUnavailableError(`${this.message}; key ${JSON.stringify(key)}`, key);
+  }
+}
+
+/** The commands sent in one turn of the event loop: they share one deadline, and callers of one key share one read. */
+export interface Tick {
+  readonly number: number;
+  readonly sentMs: number;
+  /** Entry key -> its read of this tick. */
+  readonly reads: Map<string, Promise<unknown>>;
+  /** Ends a command's wait. Those that are answered stay in it, and calling theirs does nothing. */
+  readonly giveUp: ((reason: RedisFault) => void)[];
+  unanswered: number;
+}
+
+// "NOPERM ..." and the two forms in which a script reports the same; "WRONGTYPE ...", also from inside a script.
+const CONCERNS_THE_KEY = /^NOPERM|WRONGTYPE|can't (?:run this command|access at least one of the keys)/;
+// A reply begins with an upper-case code. The client's own errors ("Connection is closed.") do not.
+const IS_REPLY = /^-?[A-Z]{2,}\b/;
+const PROBE_INTERVAL_MS = 1000;
+const LONGEST_SWEEP_MS = 100;
+
+/**
+ * The way to Redis, with a deadline on each reply and an end to waiting during an outage.
+ *
+ * The client's own patience may be minutes or endless, and neither a timer nor an object per read is affordable: one
+ * sweep looks at all ticks with unanswered commands, and runs only while there are any.
+ *
+ * Two kinds of outage, told apart because they end differently:
+ * - lost: the client has been ready once and is not now. Nobody waits; its status alone ends it.
+ * - silent: it says "ready", but a whole tick got no answer, nor did anything sent after it. Commands are refused but
+ *   for a probe a second. Any reply ends it, however late, or a new connection.
+ */
+export class RedisLink {
+  readonly client: RedisClient;
+  readonly #runtime: Runtime;
+  readonly #timeoutMs: number;
+  /** Called when an outage ends: Redis may be another host by now. */
+  onRecovery: () => void = () => undefined;
+
+  // The tick in which commands are being sent now; ended by nextTick, that is before any other callback runs.
+  #tick: Tick | undefined;
+  #ticks = 0;
+  // Ticks with commands neither answered nor given up, oldest first.
+  readonly #open = new Set<Tick>();
+  #cancelSweep: CancelTimer | undefined;
+
+  #wasReady = false;
+  #isSilent = false;
+  #expectsRecovery = false;
+  #nextProbeMs = 0;
+  #latestAnswered = 0;
+
+  constructor(client: RedisClient, timeoutMs: number, runtime: Runtime) {
+    this.client = client;
+    this.#timeoutMs = timeoutMs;
+    this.#runtime = runtime;
+    this.#wasReady = client.status === "ready";
+  }
+
+  /** The tick of the commands being sent now. */
+  tick(): Tick {
+    if (this.#tick === undefined) {
+      this.#tick = {
+        number: ++this.#ticks,
+        sentMs: this.#runtime.monotonicMs(),
+        reads: new Map(),
+        giveUp: [],
+        unanswered: 0,
+      };
+      process.nextTick(this.#endTick);
+    }
+    return this.#tick;
+  }
+
+  readonly #endTick = (): void => {
+    this.#tick = undefined;
+  };
+
+  /** Sends one command and waits for its reply until the deadline. During an outage it sends nothing and rejects at once. */
+  send<T>(command: (client: RedisClient) => Promise<T>): Promise<T>;
+  send<T, R>(command: (client: RedisClient) => Promise<T>, decode: (reply: T) => R): Promise<R>;
+  send(command: (client: RedisClient) => Promise<unknown>, decode?: (reply: unknown) => unknown): Promise<unknown> {
+    const refusal = this.#refusal();
+    return refusal === undefined ? this.#await(command(this.client), decode) : Promise.reject(refusal);
+  }
+
+  /**
+   * Hands a command to the client whatever its state, to be run once Redis is back; waits for the reply only where
+   * {@link send} would. For what must not be left undone, and is safe to happen late.
+   */
+  deliver<T>(command: (client: RedisClient) => Promise<T>): Promise<T> {
+    const refusal = this.#refusal();
+    const reply = this.#await(command(this.client));
+    if (refusal === undefined) return reply;
+    // The caller is told of the outage; the reply, or the client's own error, has nobody to go to.
+    reply.catch(() => undefined);
+    return Promise.reject(refusal);
+  }
+
+  #await<T>(reply: Promise<T>, decode?: (reply: T) => T): Promise<T> {
+    const tick = this.tick();
+    if (tick.unanswered++ === 0) this.#watch(tick);
+    return new Promise<T>((resolve, reject) => {
+      tick.giveUp.push(reject);
+      reply.then(
+        (value) => {
+          this.#answered(tick);
+          resolve(decode === undefined ? value : decode(value));
+        },
+        (error: unknown) => {
+          reject(this.#failed(tick, error));
+        },
+      );
+    });
+  }
+
+  /** Leaves nothing on the caller's client. */
+  close(): void {
+    this.client.off("ready", this.#recovered);
+    this.#cancelSweep?.();
+  }
+
+  // A reply, in time or not: Redis is there. Runs before anything that waits for the reply.
+  #answered(tick: Tick): void {
+    if (tick.number > this.#latestAnswered) this.#latestAnswered = tick.number;
+    if (--tick.unanswered === 0) this.#open.delete(tick);
+    if (this.#isSilent) this.#recovered();
+  }
+
+  #failed(tick: Tick, thrown: unknown): Error {
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+    const { message } = error;
+    if (IS_REPLY.test(message)) this.#answered(tick);
+    else if (--tick.unanswered === 0) this.#open.delete(tick);
+    return CONCERNS_THE_KEY.test(message) ? error : new RedisFault(message, error);
+  }
+
+  /** Why nothing may be sent now, or undefined. */
+  #refusal(): RedisFault | undefined {
+    if (this.#isLost()) return this.#lostFault();
+    if (!this.#isSilent) return undefined;
+    const nowMs = this.#runtime.monotonicMs();
+    if (nowMs >= this.#nextProbeMs) {
+      this.#nextProbeMs = nowMs + PROBE_INTERVAL_MS;
+      // Its reply ends the silence; its failure only means that the silence goes on.
+      this.#await(this.client.time()).catch(() => undefined);
+    }
+    return this.#timeoutFault();
+  }
+
+  #isLost(): boolean {
+    const { status } = this.client;
+    if (status === undefined) return false;
+    if (status === "ready") {
+      this.#wasReady = true;
+      return false;
+    }
+    // A client that was never ready is still making its first connection: that is waited for, within the deadline.
+    if (this.#wasReady && status !== "end") this.#expectRecovery();
+    return this.#wasReady;
+  }
+
+  #watch(tick: Tick): void {
+    this.#open.add(tick);
+    this.#cancelSweep ??= this.#startSweep();
+  }
+
+  // The caller's own socket keeps the process alive while a reply is due, so this timer need not.
+  #startSweep(): CancelTimer {
+    return this.#runtime.startTimer(Math.min(LONGEST_SWEEP_MS, this.#timeoutMs / 4), false, () => {
+      this.#cancelSweep = undefined;
+      this.#sweep();
+      if (this.#open.size > 0) this.#cancelSweep = this.#startSweep();
+    });
+  }
+
+  #sweep(): void {
+    const isLost = this.#isLost();
+    const nowMs = this.#runtime.monotonicMs();
+    for (const tick of this.#open) {
+      if (!isLost && nowMs - tick.sentMs < this.#timeoutMs) return;
+      this.#open.delete(tick);
+      if (!isLost && this.#latestAnswered < tick.number) this.#beginSilence(nowMs);
+      const fault = isLost ? this.#lostFault() : this.#timeoutFault();
+      for (const giveUp of tick.giveUp) giveUp(fault);
+    }
+  }
+
+  #beginSilence(nowMs: number): void {
+    if (this.#isSilent) return;
+    this.#isSilent = true;
+    this.#nextProbeMs = nowMs + PROBE_INTERVAL_MS;
+    this.#expectRecovery();
+  }
+
+  // The listener is there only during an outage: the caller's client keeps none of ours.
+  #expectRecovery(): void {
+    if (this.#expectsRecovery) return;
+    this.#expectsRecovery = true;
+    this.client.once("ready", this.#recovered);
+  }
+
+  readonly #recovered = (): void => {
+    this.#expectsRecovery = false;
+    this.client.off("ready", this.#recovered);
+    this.#isSilent = false;
+    this.onRecovery();
+  };
+
+  #lostFault(): RedisFault {
+    return new RedisFault(`The client has lost its connection to Redis (status ${String(this.client.status)})`);
+  }
+
+  #timeoutFault(): RedisFault {
+    return new RedisFault(`Redis did not answer within redisTimeout (${String(this.#timeoutMs / 1000)} s)`);
+  }
+}

@@ -1,0 +1,55 @@
+import type { RedisLink } from "./redis-link.js";
+import type { Runtime } from "./runtime.js";
+
+const SAMPLE_INTERVAL_MS = 10_000;
+const RETRY_INTERVAL_MS = 1_000;
+const GOOD_ROUND_TRIP_MS = 50;
+
+/**
+ * Redis' own clock, so that hosts whose clocks disagree still agree on an expiry.
+ *
+ * `TIME` is sampled now and then and carried forward by the monotonic clock, which no adjustment of the host's wall clock
+ * can move. A sample is off by at most half its round trip; a slow one is taken again soon. Until the first one has
+ * arrived, and where TIME is denied, the host's wall clock at construction stands in.
+ */
+export class ServerClock {
+  readonly #link: RedisLink;
+  readonly #runtime: Runtime;
+  // Server time minus monotonic time. Written when a sample arrives; read by every judgement of an entry.
+  #offsetMs: number;
+  #nextSampleMs = -Infinity;
+
+  constructor(link: RedisLink, runtime: Runtime) {
+    this.#link = link;
+    this.#runtime = runtime;
+    this.#offsetMs = runtime.wallClockMs() - runtime.monotonicMs();
+  }
+
+  nowSeconds(): number {
+    return (this.#runtime.monotonicMs() + this.#offsetMs) / 1000;
+  }
+
+  /** The next command takes a sample along: after an outage Redis may be another host. */
+  distrust(): void {
+    this.#nextSampleMs = -Infinity;
+  }
+
+  /** Sends TIME if a sample is due. Sent before a read, it is answered before it, and delays it by nothing. */
+  sampleIfDue(nowMs: number): void {
+    if (nowMs < this.#nextSampleMs) return;
+    this.#nextSampleMs = nowMs + SAMPLE_INTERVAL_MS;
+    this.#link
+      .send((client) => client.time())
+      .then(
+        (reply) => {
+          const [seconds, microseconds] = (reply as unknown[]).map(Number);
+          const answeredMs = this.#runtime.monotonicMs();
+          const serverMs = Number(seconds) * 1000 + Number(microseconds) / 1000;
+          this.#offsetMs = serverMs - (nowMs + answeredMs) / 2;
+          if (answeredMs - nowMs > GOOD_ROUND_TRIP_MS) this.#nextSampleMs = answeredMs + RETRY_INTERVAL_MS;
+        },
+        // No sample, no harm: the last one still stands, and the next is taken in its turn.
+        () => undefined,
+      );
+  }
+}

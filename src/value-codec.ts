@@ -1,0 +1,58 @@
+import { SerializationError } from "./errors.js";
+
+/** Value to stored bytes and back; failures carry the key. */
+export interface ValueCodec {
+  encode(key: string, value: unknown): Buffer;
+  decode(key: string, stored: Buffer): unknown;
+}
+
+// JSON has no undefined. Other readers of the key see null, because JSON allows white space around it.
+const UNDEFINED = "null ";
+
+const json = {
+  serialize: (value: unknown): string => {
+    if (value === undefined) return UNDEFINED;
+    const text = JSON.stringify(value) as string | undefined;
+    if (text === undefined) throw new TypeError(`JSON has no form for a ${typeof value}`);
+    return text;
+  },
+  deserialize: (stored: Buffer): unknown => {
+    const text = stored.toString();
+    return text === UNDEFINED ? undefined : JSON.parse(text);
+  },
+};
+
+export function createValueCodec(
+  serialize: ((value: unknown) => string | Uint8Array) | undefined,
+  deserialize: ((stored: Buffer) => unknown) | undefined,
+): ValueCodec {
+  return {
+    encode: encoder(serialize ?? json.serialize),
+    // A reader of the user's may hand the buffer on or write to it, and callers may share one read: each gets a copy.
+    decode: decoder(deserialize === undefined ? json.deserialize : (stored) => deserialize(Buffer.from(stored))),
+  };
+}
+
+function encoder(serialize: (value: unknown) => unknown) {
+  return (key: string, value: unknown): Buffer => {
+    try {
+      const stored = serialize(value);
+      if (typeof stored === "string") return Buffer.from(stored);
+      // Copied, for the serializer may use its memory again before Redis has taken the bytes.
+      if (stored instanceof Uint8Array) return Buffer.from(stored);
+      throw new TypeError(`Expected the serializer to return a string or Uint8Array, got ${typeof stored}`);
+    } catch (error) {
+      throw new SerializationError(key, "serialize", error);
+    }
+  };
+}
+
+function decoder(deserialize: (stored: Buffer) => unknown) {
+  return (key: string, stored: Buffer): unknown => {
+    try {
+      return deserialize(stored);
+    } catch (error) {
+      throw new SerializationError(key, "deserialize", error);
+    }
+  };
+}
