@@ -1,0 +1,92 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { performance } from "node:perf_hooks";
+import { fileURLToPath } from "node:url";
+import type { Cleanup } from "./cleanup.js";
+import type { FromWorker, ToWorker } from "./fleet-messages.js";
+import type { HerdPlan, MeasuredHerd } from "./measured-herd.js";
+import type { RealServer } from "./server-choice.js";
+
+const workerPath = fileURLToPath(new URL("fleet-worker.ts", import.meta.url));
+
+export interface FleetRun extends MeasuredHerd {
+  readonly queries: number;
+}
+
+/** Several processes that each let a herd loose on the same key in the same moment. */
+export class Fleet {
+  readonly #server: RealServer;
+  readonly #workers: readonly ChildProcess[];
+
+  constructor(server: RealServer, processes: number, cleanup: Cleanup) {
+    this.#server = server;
+    // A fork inherits this process's execArgv, and with it the loader that understands TypeScript.
+    this.#workers = Array.from({ length: processes }, () => fork(workerPath));
+    cleanup.defer(() => this.close());
+  }
+
+  async run(plan: (worker: number) => HerdPlan): Promise<FleetRun> {
+    await this.#each(
+      (worker) => ({ type: "prepare", server: this.#server, plan: plan(worker) }),
+      (message) => (message.type === "prepared" ? true : undefined),
+    );
+    let queries = 0;
+    const beganMs = performance.now();
+    const herds = await this.#each(
+      () => ({ type: "go" }),
+      (message) => {
+        if (message.type === "query") queries += 1;
+        return message.type === "done" ? message.herd : undefined;
+      },
+    );
+    return {
+      queries,
+      wallMs: performance.now() - beganMs,
+      latenciesMs: herds.flatMap((herd) => herd.latenciesMs),
+      commandsSent: herds.reduce((sum, herd) => sum + herd.commandsSent, 0),
+    };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#workers.map(end));
+  }
+
+  /** Sends each worker its message and waits until each has sent what counts as its answer. */
+  #each<T>(
+    message: (worker: number) => ToWorker,
+    answerOf: (message: FromWorker) => T | undefined,
+  ): Promise<readonly T[]> {
+    return Promise.all(this.#workers.map((worker, index) => exchange(worker, message(index), answerOf)));
+  }
+}
+
+function exchange<T>(
+  worker: ChildProcess,
+  message: ToWorker,
+  answerOf: (message: FromWorker) => T | undefined,
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const stop = () => worker.off("message", onMessage).off("exit", onExit);
+    const onExit = (code: number | null) => {
+      stop();
+      reject(new Error(`A process of the fleet ended by itself (exit code ${String(code)})`));
+    };
+    const onMessage = (received: unknown) => {
+      const reply = received as FromWorker;
+      const answer = answerOf(reply);
+      if (answer === undefined && reply.type !== "failed") return;
+      stop();
+      if (answer !== undefined) resolve(answer);
+      else if (reply.type === "failed") reject(new Error(`A process of the fleet failed: ${reply.message}`));
+    };
+    worker.on("message", onMessage).on("exit", onExit);
+    // Its failure comes to the same as the exit that is its cause.
+    worker.send(message, () => undefined);
+  });
+}
+
+async function end(worker: ChildProcess): Promise<void> {
+  if (worker.exitCode !== null || worker.signalCode !== null) return;
+  const gone = new Promise((resolve) => worker.once("exit", resolve));
+  worker.kill("SIGKILL");
+  await gone;
+}
