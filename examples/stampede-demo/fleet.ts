@@ -66,9 +66,9 @@ function exchange<T>(
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const stop = () => worker.off("message", onMessage).off("exit", onExit);
-    const onExit = (code: number | null) => {
+    const onExit = (code: number | null, signal: NodeJS.Signals | null) => {
       stop();
-      reject(new Error(`A process of the fleet ended by itself (exit code ${String(code)})`));
+      reject(new Error(`A process of the fleet ended by itself (${signal ?? `exit code ${String(code)}`})`));
     };
     const onMessage = (received: unknown) => {
       const reply = received as FromWorker;
