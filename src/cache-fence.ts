@@ -2,7 +2,6 @@ import type { Entry } from "./entry.js";
 import type { StoredEntry } from "./entry-reader.js";
 import { EntryReader } from "./entry-reader.js";
 import { shouldRefreshEarly } from "./early-refresh.js";
-import { SerializationError } from "./errors.js";
 import type { CacheFenceStats } from "./events.js";
 import { Reporter } from "./events.js";
 import type { FlightTools, Outcome, Purpose } from "./flight.js";
@@ -166,37 +165,34 @@ export class CacheFence {
   // The algorithm. A call comes back here when the flight that it joined ended with nothing that it may use.
   async #answer(call: Call): Promise<unknown> {
     try {
-      const stored = await this.#read(call);
+      const stored = await this.#reader.readInTick(this.#naming.entryOf(call.key));
       const nowSeconds = this.#clock.nowSeconds();
       const found = this.#servable(call, stored, nowSeconds);
       if (found === undefined) return await this.#fill(call, stored === "corrupt" ? undefined : stored);
       if (!shouldRefreshEarly(found.entry, call.options.beta, nowSeconds, this.#runtime.random())) {
-        return this.#serve(call, found);
+        return this.#serve(call, found, nowSeconds);
       }
       return await this.#refresh(call, found);
     } catch (error) {
+      // Only the read fails so: a flight goes on without Redis by itself.
+      if (error instanceof RedisFault) return this.#answerWithoutRedis(call, error);
       throw await this.#explain(error, call.key);
     }
   }
 
-  /** Reads the entry. Redis failing is like finding none, unless callers are to know. */
-  async #read({ key }: Call): Promise<StoredEntry> {
-    try {
-      return await this.#reader.readInTick(this.#naming.entryOf(key));
-    } catch (error) {
-      if (!(error instanceof RedisFault)) throw error;
-      this.#reporter.report("cachefence:redis-error", { key, error: error.toError(key) });
-      if (this.#options.throwsOnRedisError) throw error;
-      return undefined;
-    }
+  /** Redis failing is like finding nothing, unless callers are to know. */
+  #answerWithoutRedis(call: Call, fault: RedisFault): Promise<unknown> {
+    const error = fault.toError(call.key);
+    this.#reporter.report("cachefence:redis-error", { key: call.key, error });
+    if (this.#options.throwsOnRedisError) throw error;
+    return this.#fill(call, undefined);
   }
 
   /** The value, if it can be read and is not too old even for this call's `staleFor`. */
   #servable({ key, options }: Call, stored: StoredEntry, nowSeconds: number): Found | undefined {
     if (stored === undefined) return undefined;
     try {
-      if (stored === "corrupt")
-        throw new SerializationError(key, "deserialize", new TypeError("delta or expiry is no number"));
+      if (stored === "corrupt") throw new TypeError("delta or expiry is no number");
       if (nowSeconds >= stored.expirySeconds + options.staleForSeconds) return undefined;
       return { entry: stored, value: this.#codec.decode(key, stored.value) };
     } catch (error) {
@@ -205,8 +201,8 @@ export class CacheFence {
     }
   }
 
-  #serve({ key }: Call, { entry, value }: Found): unknown {
-    const remaining = entry.expirySeconds - this.#clock.nowSeconds();
+  #serve({ key }: Call, { entry, value }: Found, nowSeconds = this.#clock.nowSeconds()): unknown {
+    const remaining = entry.expirySeconds - nowSeconds;
     if (remaining > 0) this.#reporter.hit(key, remaining, entry.deltaSeconds);
     else this.#reporter.report("cachefence:stale-serve", { key, age: -remaining });
     return value;

@@ -1,5 +1,5 @@
 import type { Entry } from "./entry.js";
-import { decodeEntry, ENTRY_FIELDS } from "./entry.js";
+import { decodeEntry } from "./entry.js";
 import type { RedisLink } from "./redis-link.js";
 import type { ServerClock } from "./server-clock.js";
 
@@ -16,7 +16,7 @@ export class EntryReader {
   }
 
   read(entryKey: string): Promise<StoredEntry> {
-    return this.#link.send((client) => client.hmgetBuffer(entryKey, ...ENTRY_FIELDS), decodeEntry);
+    return this.#link.send((client) => client.hmgetBuffer(entryKey, "v", "delta", "expiry"), decodeEntry);
   }
 
   /**

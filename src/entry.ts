@@ -8,15 +8,13 @@ export interface Entry {
   readonly expirySeconds: number;
 }
 
-export const ENTRY_FIELDS = ["v", "delta", "expiry"] as const;
-
 /** The fields of an entry as HSET takes them. */
 export function encodeEntry(entry: Entry): [string, Buffer, string, string, string, string] {
   return ["v", entry.value, "delta", String(entry.deltaSeconds), "expiry", String(entry.expirySeconds)];
 }
 
 /**
- * An entry from what HMGET of {@link ENTRY_FIELDS} answered: `undefined` where there is none, `"corrupt"` where the
+ * An entry from what HMGET of `v`, `delta` and `expiry` answered: `undefined` where there is none, `"corrupt"` where the
  * fields cannot be what cachefence wrote. A hash without `v` is not ours; who writes to it looks at that again.
  */
 export function decodeEntry([value, delta, expiry]: readonly (Buffer | null | undefined)[]):

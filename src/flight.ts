@@ -127,7 +127,7 @@ export class Flight {
       const { key } = this.#names;
       this.#tools.reporter.report("cachefence:redis-error", { key, error: error.toError(key) });
       if (this.#request.purpose === "refresh") return undefined;
-      if (this.#tools.throwsOnRedisError) throw error;
+      if (this.#tools.throwsOnRedisError) throw error.toError(key);
       return { token: undefined, isTaken: false };
     }
   }
@@ -275,7 +275,7 @@ export class Flight {
     } catch (error) {
       if (!(error instanceof RedisFault)) throw error;
       reporter.report("cachefence:redis-error", { key, error: error.toError(key) });
-      if (throwsOnRedisError) throw error;
+      if (throwsOnRedisError) throw error.toError(key);
       // The store may never run, and the lock must not stay for that.
       lock.release(this.#names, token);
       return false;

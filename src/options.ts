@@ -200,9 +200,11 @@ export function checkRecompute(recompute: unknown): void {
   if (typeof recompute !== "function") throw typeError("recompute", "a function", recompute);
 }
 
+const LIFETIME: Range = { above: 0, max: MAX_LIFETIME_SECONDS };
+
 /** A number of seconds > 0. */
 export function checkLifetime(ttl: unknown): number {
-  return secondsOf("ttl", ttl, { above: 0, max: MAX_LIFETIME_SECONDS });
+  return secondsOf("ttl", ttl, LIFETIME);
 }
 
 /** The same, or the function that takes it from the value. */
@@ -239,13 +241,14 @@ interface Range {
   readonly max?: number;
 }
 
-function secondsOf(name: string, value: unknown, { min, above, max }: Range): number {
-  const lowest = above === undefined ? `>= ${String(min)}` : `> ${String(above)}`;
-  const expectation = `a finite number ${lowest}${max === undefined ? "" : ` and <= ${String(max)}`}`;
+function secondsOf(name: string, value: unknown, range: Range): number {
+  const { min = 0, above = -1, max = Infinity } = range;
+  if (typeof value === "number" && value >= min && value > above && value <= max && value !== Infinity) return value;
+  // Put into words only now: every hit has its ttl checked.
+  const lowest = range.above === undefined ? `>= ${String(min)}` : `> ${String(above)}`;
+  const expectation = `a finite number ${lowest}${max === Infinity ? "" : ` and <= ${String(max)}`}`;
   if (typeof value !== "number") throw typeError(name, expectation, value);
-  const isInRange = Number.isFinite(value) && (above === undefined ? value >= (min ?? 0) : value > above);
-  if (!isInRange || value > (max ?? value)) throw new RangeError(expected(name, expectation, value));
-  return value;
+  throw new RangeError(expected(name, expectation, value));
 }
 
 function oneOf<T extends string>(name: string, value: unknown, allowed: readonly T[]): T {

@@ -9,27 +9,32 @@ export interface ValueCodec {
 // JSON has no undefined. Other readers of the key see null, because JSON allows white space around it.
 const UNDEFINED = "null ";
 
-const json = {
-  serialize: (value: unknown): string => {
-    if (value === undefined) return UNDEFINED;
-    const text = JSON.stringify(value) as string | undefined;
-    if (text === undefined) throw new TypeError(`JSON has no form for a ${typeof value}`);
-    return text;
-  },
-  deserialize: (stored: Buffer): unknown => {
-    const text = stored.toString();
-    return text === UNDEFINED ? undefined : JSON.parse(text);
-  },
-};
+function serializeJson(value: unknown): string {
+  if (value === undefined) return UNDEFINED;
+  const text = JSON.stringify(value) as string | undefined;
+  if (text === undefined) throw new TypeError(`JSON has no form for a ${typeof value}`);
+  return text;
+}
+
+function createJsonDeserializer(): (stored: Buffer) => unknown {
+  // Callers of one tick share one read and come here one after the other: its text is made once for all of them.
+  let last: { readonly stored: Buffer; readonly text: string } | undefined;
+  return (stored) => {
+    if (last?.stored !== stored) last = { stored, text: stored.toString() };
+    return last.text === UNDEFINED ? undefined : (JSON.parse(last.text) as unknown);
+  };
+}
 
 export function createValueCodec(
   serialize: ((value: unknown) => string | Uint8Array) | undefined,
   deserialize: ((stored: Buffer) => unknown) | undefined,
 ): ValueCodec {
   return {
-    encode: encoder(serialize ?? json.serialize),
+    encode: encoder(serialize ?? serializeJson),
     // A reader of the user's may hand the buffer on or write to it, and callers may share one read: each gets a copy.
-    decode: decoder(deserialize === undefined ? json.deserialize : (stored) => deserialize(Buffer.from(stored))),
+    decode: decoder(
+      deserialize === undefined ? createJsonDeserializer() : (stored) => deserialize(Buffer.from(stored)),
+    ),
   };
 }
 
