@@ -1,0 +1,138 @@
+import { deserialize, serialize } from "node:v8";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { SerializationError } from "../src/errors.js";
+import { createValueCodec } from "../src/value-codec.js";
+
+const json = createValueCodec(undefined, undefined);
+
+function thrownBy(run: () => unknown): unknown {
+  try {
+    run();
+  } catch (error) {
+    return error;
+  }
+  throw new Error("Expected it to throw");
+}
+
+describe("the default codec", () => {
+  it("gives every JSON value back as it was", () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
+        const plain: unknown = JSON.parse(JSON.stringify(value));
+        expect(json.decode("k", json.encode("k", value))).toEqual(plain);
+      }),
+      { seed: 3, numRuns: 500 },
+    );
+  });
+
+  it("stores null as JSON null and undefined as JSON null plus a space, and tells them apart", () => {
+    expect(json.encode("k", null).toString()).toBe("null");
+    expect(json.encode("k", undefined).toString()).toBe("null ");
+    expect(json.decode("k", Buffer.from("null"))).toBeNull();
+    expect(json.decode("k", Buffer.from("null "))).toBeUndefined();
+    expect(JSON.parse("null ")).toBeNull(); // What other readers see.
+  });
+
+  it("reads JSON with white space of Python's making", () => {
+    expect(json.decode("k", Buffer.from('{"a": [1, null], "b": "\\u00e4"}'))).toEqual({ a: [1, null], b: "ä" });
+  });
+
+  it("makes another object for each caller, from one read too", () => {
+    const stored = json.encode("k", { list: [1] });
+    const first = json.decode("k", stored) as { list: number[] };
+    first.list.push(2);
+    expect(json.decode("k", stored)).toEqual({ list: [1] });
+  });
+
+  it("reads each of several entries in turn", () => {
+    const [one, two] = [json.encode("k", 1), json.encode("k", 2)];
+    expect([one, two, one, two].map((stored) => json.decode("k", stored))).toEqual([1, 2, 1, 2]);
+  });
+
+  it.each([
+    ["a BigInt", 1n],
+    ["a function", () => 1],
+    ["a symbol", Symbol("s")],
+    ["an object whose toJSON gives nothing", { toJSON: () => undefined }],
+  ])("refuses %s with a SerializationError that has the key and the cause", (_name, value) => {
+    const error = thrownBy(() => json.encode("the key", value)) as SerializationError;
+    expect(error).toBeInstanceOf(SerializationError);
+    expect(error.key).toBe("the key");
+    expect(error.message).toContain("serialize");
+    expect(error.cause).toBeInstanceOf(TypeError);
+  });
+
+  it("refuses bytes that are no JSON", () => {
+    const error = thrownBy(() => json.decode("the key", Buffer.from("{"))) as SerializationError;
+    expect(error).toBeInstanceOf(SerializationError);
+    expect(error.key).toBe("the key");
+    expect(error.message).toContain("deserialize");
+    expect(error.cause).toBeInstanceOf(SyntaxError);
+  });
+});
+
+describe("a codec of the caller's", () => {
+  it("takes any bytes through unharmed", () => {
+    const raw = createValueCodec(
+      (value) => value as Uint8Array,
+      (stored) => stored,
+    );
+    fc.assert(
+      fc.property(fc.uint8Array(), (bytes) => {
+        expect(raw.decode("k", raw.encode("k", bytes))).toEqual(Buffer.from(bytes));
+      }),
+      { seed: 4 },
+    );
+  });
+
+  it("keeps what JSON loses", () => {
+    const v8 = createValueCodec(serialize, deserialize);
+    const value = { at: new Date(5), of: new Map([[1, new Set([2n])]]), none: undefined };
+    expect(v8.decode("k", v8.encode("k", value))).toEqual(value);
+  });
+
+  it("may reuse its output memory as soon as it has returned", () => {
+    const memory = Buffer.from("first");
+    const raw = createValueCodec(
+      () => memory,
+      (stored) => stored.toString(),
+    );
+    const stored = raw.encode("k", 0);
+    memory.write("later");
+    expect(raw.decode("k", stored)).toBe("first");
+  });
+
+  it("may write to the buffer it is given: the next caller has another", () => {
+    const greedy = createValueCodec(String, (stored) => {
+      const text = stored.toString();
+      stored.fill(0);
+      return text;
+    });
+    const stored = greedy.encode("k", "value");
+    expect([greedy.decode("k", stored), greedy.decode("k", stored)]).toEqual(["value", "value"]);
+  });
+
+  it("stores a string as UTF-8, and a view's own bytes only", () => {
+    const whole = new Uint8Array([1, 2, 3, 4]);
+    expect(createValueCodec(() => "ä€", String).encode("k", 0)).toEqual(Buffer.from("ä€", "utf8"));
+    expect(createValueCodec(() => whole.subarray(1, 3), String).encode("k", 0)).toEqual(Buffer.from([2, 3]));
+  });
+
+  it.each([undefined, null, 1, {}, [1], new ArrayBuffer(1)])("is an error when it makes %s", (made) => {
+    const codec = createValueCodec(() => made as string, String);
+    const error = thrownBy(() => codec.encode("k", 0)) as SerializationError;
+    expect(error).toBeInstanceOf(SerializationError);
+    expect((error.cause as Error).message).toContain("Expected the serializer to return a string or Uint8Array");
+  });
+
+  it("has its own error as the cause, untouched", () => {
+    const cause = new Error("no");
+    const fails = () => {
+      throw cause;
+    };
+    const codec = createValueCodec(fails, fails);
+    expect(thrownBy(() => codec.encode("k", 0))).toMatchObject({ name: "SerializationError", key: "k", cause });
+    expect(thrownBy(() => codec.decode("k", Buffer.from("")))).toMatchObject({ name: "SerializationError", cause });
+  });
+});
