@@ -9,9 +9,9 @@ import type { StaleServesRow } from "./experiment-stale-serves.js";
 import type { ZipfRow } from "./experiment-zipf.js";
 
 /**
- * What `bench/results/simulate.json` holds (`results/short/` after a short run). Each part is an array of flat rows: the configuration first, then what came of
- * it. Names end in their unit; counts without "PerSecond" are per cycle, a cycle being the time from one store of an entry
- * to the next; a `Share` is between 0 and 1.
+ * What `bench/results/simulate.json` holds, or `bench/results/short/simulate.json` after a short run. Each part is an
+ * array of flat rows: the configuration first, then what came of it. Names end in their unit; counts without "PerSecond"
+ * are per cycle, a cycle being the time from one store of an entry to the next; a `Share` is between 0 and 1.
  *
  * For the pictures:
  * - recomputes against fleet size: `fleetGrowth`, x `processes`, y `byPolicy[policy].recomputes`, both logarithmic;
