@@ -2,6 +2,7 @@ import type { Entry } from "./entry.js";
 import type { StoredEntry } from "./entry-reader.js";
 import { EntryReader } from "./entry-reader.js";
 import { shouldRefreshEarly } from "./early-refresh.js";
+import { CacheFenceError } from "./errors.js";
 import type { CacheFenceStats } from "./events.js";
 import { Reporter } from "./events.js";
 import type { FlightTools, Outcome, Purpose } from "./flight.js";
@@ -103,7 +104,7 @@ export class CacheFence {
       this.#clock.distrust();
     };
     this.#reader = new EntryReader(this.#link, this.#clock);
-    this.#writer = new GuardedWriter(this.#link, redisTimeoutMs, runtime);
+    this.#writer = new GuardedWriter(redis, redisTimeoutMs, runtime);
     this.#wakeUp = new WakeUp(redis, redisTimeoutMs, runtime);
     this.#lock = new RebuildLock(this.#link, this.#writer, this.#reader, runtime, leaseMs);
     this.#tools = {
@@ -210,7 +211,10 @@ export class CacheFence {
 
   /** Nothing to serve: joins the flight of this process, or launches one. */
   async #fill(call: Call, known: Entry | undefined): Promise<unknown> {
-    this.#reporter.report("cachefence:miss", { key: call.key });
+    if (call.askedMs === undefined) {
+      call.askedMs = this.#runtime.monotonicMs();
+      this.#reporter.report("cachefence:miss", { key: call.key });
+    }
     const flight = this.#flights.get(call.key);
     if (flight === undefined) return this.#land(call, await this.#launch(call, "fill", known).outcome);
     this.#reporter.coalesced();
@@ -242,11 +246,10 @@ export class CacheFence {
   #launch(call: Call, purpose: Purpose, known: Entry | undefined): Flight {
     const { key, options } = call;
     const source = { key, ttl: call.ttl, recompute: call.recompute, timeoutSeconds: options.recomputeTimeoutSeconds };
-    call.askedMs ??= this.#runtime.monotonicMs();
     const flight = new Flight(this.#tools, this.#naming.namesOf(key), {
       purpose,
       known,
-      askedMs: call.askedMs,
+      askedMs: call.askedMs ?? this.#runtime.monotonicMs(),
       staleForSeconds: options.staleForSeconds,
       recompute: () => recompute(source, this.#codec, this.#runtime),
       closeToJoiners: () => {
@@ -255,11 +258,11 @@ export class CacheFence {
     });
     this.#flights.set(key, flight);
     this.#underWay.add(flight);
-    const end = (): void => {
+    const close = (): void => {
       this.#close(key, flight);
-      this.#underWay.delete(flight);
     };
-    flight.outcome.then(end, end);
+    flight.outcome.then(close, close);
+    void flight.end.then(() => this.#underWay.delete(flight));
     return flight;
   }
 
@@ -270,7 +273,8 @@ export class CacheFence {
   /** What a caller is shown of an error inside. */
   async #explain(error: unknown, key: string): Promise<unknown> {
     if (error instanceof RedisFault) return error.toError(key);
-    if (!(error instanceof Error && error.message.includes("WRONGTYPE"))) return error;
+    if (error instanceof CacheFenceError || !(error instanceof Error && error.message.includes("WRONGTYPE")))
+      return error;
     try {
       return await this.#lock.foreignKeyError(this.#naming.namesOf(key));
     } catch {
@@ -335,7 +339,7 @@ export class CacheFence {
    * for too. Never rejects.
    */
   async idle(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.allSettled([...this.#underWay].map((flight) => flight.outcome));
+    while (this.#underWay.size > 0) await Promise.all([...this.#underWay].map((flight) => flight.end));
   }
 
   /**

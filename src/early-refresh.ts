@@ -17,5 +17,7 @@ export function shouldRefreshEarly(
   nowSeconds: number,
   u: number,
 ): boolean {
+  // Said apart, for what is due whatever the draw must not hang on 0 * Infinity.
+  if (nowSeconds >= entry.expirySeconds) return true;
   return nowSeconds - entry.deltaSeconds * beta * Math.log(u) >= entry.expirySeconds;
 }

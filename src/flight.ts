@@ -71,6 +71,9 @@ export class Flight {
   /** What the callers get that joined it: the same, but they give a rebuild up `2 * waitForLock` after it began. */
   readonly forJoiners: Promise<Outcome | undefined>;
 
+  /** When nothing of it runs any more: a rebuild may go on after another holder's value has answered its callers. */
+  readonly end: Promise<void>;
+
   readonly #tools: FlightTools;
   readonly #names: KeyNames;
   readonly #request: FlightRequest;
@@ -83,6 +86,8 @@ export class Flight {
 
   #otherOutcome: Promise<Outcome> | undefined;
   #isOver = false;
+  // What may outlast the outcome: the rebuild, and the freeing of the lock.
+  readonly #unfinished: Promise<unknown>[] = [];
   #giveUpJoiners: () => void = () => undefined;
   #cancelPatienceOfJoiners: CancelTimer | undefined;
 
@@ -100,8 +105,15 @@ export class Flight {
     this.forJoiners = Promise.race([this.outcome, givenUp]);
     // Whoever awaits either gets the error. A flight whose callers have all left (aborted, background) fails for nobody,
     // and its failure is an event.
-    this.outcome.catch(() => undefined);
+    this.end = this.outcome.then(
+      () => this.#finish(),
+      () => this.#finish(),
+    );
     this.forJoiners.catch(() => undefined);
+  }
+
+  async #finish(): Promise<void> {
+    await Promise.allSettled(this.#unfinished);
   }
 
   async #run(): Promise<Outcome | undefined> {
@@ -133,21 +145,24 @@ export class Flight {
   }
 
   async #claimOrWait(): Promise<Outcome | Turn | undefined> {
-    const { lock } = this.#tools;
+    const { lock, runtime, reporter } = this.#tools;
     for (;;) {
       const asOf = this.#tools.moment();
       const { token, held, entry } = await lock.claim(this.#names);
       const isHolder = held === token;
       if (this.#answers(entry)) {
         // An earlier holder has just finished.
-        if (isHolder) lock.release(this.#names, token);
+        if (isHolder) this.#release(token);
         return { entry, asOf };
       }
       if (isHolder) return { token, isTaken: false };
       if (this.#request.purpose === "refresh") return undefined;
       const turn = held === undefined ? "free" : await this.#waitForTurn(held);
       if (turn === "free") continue;
-      return typeof turn === "string" ? { token: turn, isTaken: true } : turn;
+      if (typeof turn !== "string") return turn;
+      const seconds = secondsSince(this.#request.askedMs, runtime);
+      reporter.report("cachefence:takeover", { key: this.#names.key, seconds });
+      return { token: turn, isTaken: true };
     }
   }
 
@@ -158,6 +173,7 @@ export class Flight {
     const beganMs = runtime.monotonicMs();
     const ear = this.#listen();
     let leaseEndsMs = Infinity;
+    let successor: Token | undefined;
     this.#awaitHolder(holder);
     try {
       for (;;) {
@@ -172,15 +188,15 @@ export class Flight {
         const { held, leaseLeftMs, entry } = await lock.look(this.#names);
         if (this.#answers(entry)) return { entry, asOf };
         if (held === undefined) return "free";
+        // A takeover whose reply was lost was sent again, and refused for finding our own token.
+        if (held === successor) return successor;
         holder = held;
         this.#awaitHolder(holder);
         leaseEndsMs = runtime.monotonicMs() + leaseLeftMs + 1;
         if (runtime.monotonicMs() < this.#patienceEndsMs) continue;
         // Of all waiters whose patience is over one gets it; the others find a new holder.
-        const taken = await lock.takeOver(this.#names, holder);
-        if (taken === undefined) continue;
-        reporter.report("cachefence:takeover", { key, seconds: secondsSince(beganMs, runtime) });
-        return taken;
+        successor = lock.successorOf(holder);
+        if (await lock.takeOver(this.#names, holder, successor)) return successor;
       }
     } finally {
       reporter.report("cachefence:wait", { key, seconds: secondsSince(beganMs, runtime) });
@@ -219,7 +235,9 @@ export class Flight {
         closeToJoiners();
         void this.#outcomeOfOther().then(resolve);
       });
-      this.#rebuild(token).finally(stopKeeping).then(resolve, reject);
+      const rebuilt = this.#rebuild(token).finally(stopKeeping);
+      this.#unfinished.push(rebuilt);
+      rebuilt.then(resolve, reject);
     });
   }
 
@@ -241,7 +259,7 @@ export class Flight {
 
   /** Recomputes, and stores under the lock; without one (Redis is failing) there is nothing to store to. */
   async #rebuild(token: Token | undefined): Promise<Outcome> {
-    const { lock, reporter, runtime, clock } = this.#tools;
+    const { reporter, runtime, clock } = this.#tools;
     const { key } = this.#names;
     const beganMs = runtime.monotonicMs();
     const asOfStart = this.#tools.moment();
@@ -257,7 +275,7 @@ export class Flight {
       return { entry, asOf: isFenceKept ? asOf : asOfStart };
     } catch (error) {
       // Sent before any caller learns of the failure: whoever tries next finds the lock free.
-      if (token !== undefined) lock.release(this.#names, token);
+      if (token !== undefined) this.#release(token);
       reporter.report("cachefence:rebuild-end", { key, seconds: secondsSince(beganMs, runtime), stored: false, error });
       throw error;
     }
@@ -277,9 +295,14 @@ export class Flight {
       reporter.report("cachefence:redis-error", { key, error: error.toError(key) });
       if (throwsOnRedisError) throw error.toError(key);
       // The store may never run, and the lock must not stay for that.
-      lock.release(this.#names, token);
+      this.#release(token);
       return false;
     }
+  }
+
+  // Not awaited: nobody waits for a lock to be freed. Never rejects.
+  #release(token: Token): void {
+    this.#unfinished.push(this.#tools.lock.release(this.#names, token));
   }
 
   #limitPatienceOfJoiners(): void {

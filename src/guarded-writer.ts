@@ -1,8 +1,6 @@
 import type { GuardedOutcome, GuardedWrite } from "./guarded-write.js";
 import { script, scriptArguments } from "./guarded-write.js";
 import type { RedisClient } from "./redis-client.js";
-import type { RedisLink } from "./redis-link.js";
-import { RedisFault } from "./redis-link.js";
 import type { Runtime } from "./runtime.js";
 import { WatchConnection } from "./watch-connection.js";
 
@@ -11,7 +9,6 @@ const SCRIPTING_DENIED = /^(?:ERR unknown command|NOPERM).*\beval(?:sha)?\b/i;
 
 /** Runs guarded writes: by script, or by WATCH/MULTI while the server denies scripting. */
 export class GuardedWriter {
-  readonly #link: RedisLink;
   readonly #watching: WatchConnection;
   // EVAL carries the text and EVALSHA needs it loaded: the first write of a process sends the text, the next rely on it.
   #isLoaded = false;
@@ -19,29 +16,19 @@ export class GuardedWriter {
   // and so does the end of the fallback's own connection.
   #denial: { readonly stream: unknown } | undefined;
 
-  constructor(link: RedisLink, timeoutMs: number, runtime: Runtime) {
-    this.#link = link;
-    this.#watching = new WatchConnection(link.client, timeoutMs, runtime);
+  constructor(client: RedisClient, timeoutMs: number, runtime: Runtime) {
+    this.#watching = new WatchConnection(client, timeoutMs, runtime);
     this.#watching.onEnd = () => {
       this.#denial = undefined;
     };
-  }
-
-  /** Waits for the outcome; during an outage nothing is sent. */
-  send(write: GuardedWrite): Promise<GuardedOutcome> {
-    return this.#link.send((client) => this.#run(client, write));
-  }
-
-  /** Sent even during an outage, to happen when Redis is back; see {@link RedisLink.deliver}. */
-  deliver(write: GuardedWrite): Promise<GuardedOutcome> {
-    return this.#link.deliver((client) => this.#run(client, write));
   }
 
   close(): void {
     this.#watching.close();
   }
 
-  async #run(client: RedisClient, write: GuardedWrite): Promise<GuardedOutcome> {
+  /** Rejects with the reply's own error; deadlines and outages are the link's business. */
+  async run(client: RedisClient, write: GuardedWrite): Promise<GuardedOutcome> {
     if (this.#denial !== undefined && this.#denial.stream === streamOf(client)) return this.#watching.run(write);
     this.#denial = undefined;
     try {
@@ -74,7 +61,7 @@ export class GuardedWriter {
 function outcomeOf(reply: unknown): GuardedOutcome {
   if (reply === "done" || reply === "refused" || reply === "foreign") return reply;
   // The error of a write inside the script, as text.
-  throw new RedisFault(String(reply), new Error(String(reply)));
+  throw new Error(String(reply));
 }
 
 function streamOf(client: RedisClient): unknown {

@@ -51,8 +51,8 @@ export function lockInSlotOf(entry: string, keyPrefix = ""): string {
 }
 
 function* candidates(entry: string, keyPrefix: string): Generator<string> {
-  yield `${entry}:lock`;
-  yield `{${keyPrefix}${entry}}:lock`;
+  const hasTag = hashTagOf(keyPrefix + entry) !== undefined;
+  yield hasTag ? `${entry}:lock` : `{${keyPrefix}${entry}}:lock`;
   // The second form serves a prefix that has opened the tag already.
   for (let number = 0; ; number++) {
     yield `{${String(number)}}${entry}:lock`;
@@ -60,13 +60,16 @@ function* candidates(entry: string, keyPrefix: string): Generator<string> {
   }
 }
 
-/** Redis Cluster's hash slot: CRC16-CCITT (XMODEM) of the hash tag, or of the whole key, modulo 16384. */
-export function slotOf(key: string): number {
+function hashTagOf(key: string): string | undefined {
   const open = key.indexOf("{");
   const close = open === -1 ? -1 : key.indexOf("}", open);
-  const hashed = close > open + 1 ? key.slice(open + 1, close) : key;
+  return close > open + 1 ? key.slice(open + 1, close) : undefined;
+}
+
+/** Redis Cluster's hash slot: CRC16-CCITT (XMODEM) of the hash tag, or of the whole key, modulo 16384. */
+export function slotOf(key: string): number {
   let crc = 0;
-  for (const byte of Buffer.from(hashed)) {
+  for (const byte of Buffer.from(hashTagOf(key) ?? key)) {
     crc ^= byte << 8;
     for (let bit = 0; bit < 8; bit++) crc = ((crc << 1) ^ (crc & 0x8000 ? 0x1021 : 0)) & 0xffff;
   }

@@ -2,7 +2,7 @@ import { CacheFenceError } from "./errors.js";
 import type { Entry } from "./entry.js";
 import { encodeEntry } from "./entry.js";
 import type { EntryReader, StoredEntry } from "./entry-reader.js";
-import type { GuardedOutcome, GuardedWrite, LockCondition } from "./guarded-write.js";
+import type { GuardedOutcome, GuardedWrite } from "./guarded-write.js";
 import type { GuardedWriter } from "./guarded-writer.js";
 import type { KeyNames } from "./key-names.js";
 import type { RedisLink } from "./redis-link.js";
@@ -69,13 +69,15 @@ export class RebuildLock {
       ]);
       return { token, held: held ?? undefined, entry: readable(entry) };
     } catch (error) {
-      // The lock may have been taken, or may still be, by a command that the client holds back: free it after that.
-      const free = (): void => {
-        this.release(names, token);
-      };
-      sent?.then(free, free);
+      this.#undo(names, token, sent);
       throw error;
     }
+  }
+
+  /** Frees what a failed attempt may have taken, or may take later: once the client has done with its command. */
+  #undo(names: KeyNames, token: Token, sent: Promise<unknown> | undefined): void {
+    const free = (): void => void this.release(names, token);
+    sent?.then(free, free);
   }
 
   /** Who holds the lock, for how long, and whether there is an entry by now. */
@@ -94,14 +96,26 @@ export class RebuildLock {
     return held.startsWith(OURS);
   }
 
-  /** Replaces exactly the value that was waited for, so of all waiters one succeeds. */
-  async takeOver(names: KeyNames, held: string): Promise<Token | undefined> {
+  /** The token of whoever takes this lock over. It keeps the generation; Python's token has none, so one begins. */
+  successorOf(held: string): Token {
     const generation = this.publishes(held) ? held.slice(0, GENERATION_LENGTH) : OURS + this.#runtime.token();
-    const token = `${generation}:${this.#runtime.token()}` as Token;
-    const outcome = await this.#act(names, { is: held }, [
-      { verb: "set", on: "lock", args: [token, "PX", String(this.#leaseMs)] },
-    ]);
-    return outcome === "done" ? token : undefined;
+    return `${generation}:${this.#runtime.token()}` as Token;
+  }
+
+  /** Replaces exactly the value that was waited for, so of all waiters one succeeds; true if it was this one. */
+  async takeOver(names: KeyNames, held: string, successor: Token): Promise<boolean> {
+    const write: GuardedWrite = {
+      names,
+      condition: { is: held },
+      writes: [{ verb: "set", on: "lock", args: [successor, "PX", String(this.#leaseMs)] }],
+    };
+    let sent: Promise<unknown> | undefined;
+    try {
+      return (await this.#link.send((client) => (sent = this.#writer.run(client, write)))) === "done";
+    } catch (error) {
+      this.#undo(names, successor, sent);
+      throw error;
+    }
   }
 
   /**
@@ -112,9 +126,12 @@ export class RebuildLock {
     let isStopped = false;
     let cancel: CancelTimer;
     const renew = async (): Promise<void> => {
-      const outcome = await this.#act(names, { is: token }, [
-        { verb: "pexpire", on: "lock", args: [String(this.#leaseMs)] },
-      ]).catch(() => undefined);
+      const write: GuardedWrite = {
+        names,
+        condition: { is: token },
+        writes: [{ verb: "pexpire", on: "lock", args: [String(this.#leaseMs)] }],
+      };
+      const outcome = await this.#link.send((client) => this.#writer.run(client, write)).catch(() => undefined);
       if (isStopped) return;
       if (outcome === "refused") onLost();
       else schedule();
@@ -134,7 +151,7 @@ export class RebuildLock {
    * lack of memory must not leave it. Handed over even during an outage: the fence makes a late store safe.
    */
   async store(names: KeyNames, token: Token, entry: Entry, keepMs: number): Promise<boolean> {
-    const outcome = await this.#writer.deliver({
+    const outcome = await this.#deliver({
       names,
       condition: { beginsWith: token.slice(0, GENERATION_LENGTH) },
       writes: [{ verb: "del", on: "lock", args: [] }, ...entryWrites(entry, keepMs)],
@@ -146,7 +163,7 @@ export class RebuildLock {
 
   /** Frees the lock, if it is still exactly this holder's, and wakes the waiters; true if it was. */
   async releaseHeld(names: KeyNames, token: Token): Promise<boolean> {
-    const outcome = await this.#writer.deliver({
+    const outcome = await this.#deliver({
       names,
       condition: { is: token },
       writes: [{ verb: "del", on: "lock", args: [] }],
@@ -155,9 +172,9 @@ export class RebuildLock {
     return outcome === "done";
   }
 
-  /** The same with nobody to wait for it: if it does not happen, the lease ends the lock. */
-  release(names: KeyNames, token: Token): void {
-    this.releaseHeld(names, token).catch(() => undefined);
+  /** The same for whom it is enough that it is sent: if it does not happen, the lease ends the lock. Never rejects. */
+  async release(names: KeyNames, token: Token): Promise<void> {
+    await this.releaseHeld(names, token).catch(() => undefined);
   }
 
   /** The fence of `set`: whatever rebuild is in flight, its store is refused from here on. */
@@ -188,12 +205,14 @@ export class RebuildLock {
     return isLockOurs ? foreignKey(names.entry, entry, names.key) : foreignKey(names.lock, lock, names.key);
   }
 
-  #act(names: KeyNames, condition: LockCondition, writes: GuardedWrite["writes"]): Promise<GuardedOutcome> {
-    return this.#writer.send({ names, condition, writes });
+  #deliver(write: GuardedWrite): Promise<GuardedOutcome> {
+    return this.#link.deliver((client) => this.#writer.run(client, write));
   }
 
   async #fence(names: KeyNames, writes: GuardedWrite["writes"], news: "stored" | "freed"): Promise<void> {
-    const outcome = await this.#writer.send({ names, condition: "any", writes, news });
+    const outcome = await this.#link.send((client) =>
+      this.#writer.run(client, { names, condition: "any", writes, news }),
+    );
     if (outcome === "foreign") throw await this.foreignKeyError(names);
   }
 }

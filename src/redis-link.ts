@@ -1,6 +1,6 @@
 import { RedisUnavailableError } from "./errors.js";
 import type { RedisClient } from "./redis-client.js";
-import type { CancelTimer, Runtime } from "./runtime.js";
+import type { Runtime } from "./runtime.js";
 
 /**
  * A failure of Redis that says nothing about the key: unreachable, too slow, or refusing work (read-only, out of memory,
@@ -62,7 +62,7 @@ export class RedisLink {
   #ticks = 0;
   // Ticks with commands neither answered nor given up, oldest first.
   readonly #open = new Set<Tick>();
-  #cancelSweep: CancelTimer | undefined;
+  #isSweeping = false;
 
   #wasReady = false;
   #isSilent = false;
@@ -136,8 +136,8 @@ export class RedisLink {
 
   /** Leaves nothing on the caller's client. */
   close(): void {
+    this.#expectsRecovery = false;
     this.client.off("ready", this.#recovered);
-    this.#cancelSweep?.();
   }
 
   // A reply, in time or not: Redis is there. Runs before anything that waits for the reply.
@@ -182,15 +182,20 @@ export class RedisLink {
 
   #watch(tick: Tick): void {
     this.#open.add(tick);
-    this.#cancelSweep ??= this.#startSweep();
+    if (this.#isSweeping) return;
+    this.#isSweeping = true;
+    this.#startSweep();
   }
 
   // The caller's own socket keeps the process alive while a reply is due, so this timer need not.
-  #startSweep(): CancelTimer {
-    return this.#runtime.startTimer(Math.min(LONGEST_SWEEP_MS, this.#timeoutMs / 4), false, () => {
-      this.#cancelSweep = undefined;
-      this.#sweep();
-      if (this.#open.size > 0) this.#cancelSweep = this.#startSweep();
+  #startSweep(): void {
+    this.#runtime.startTimer(Math.min(LONGEST_SWEEP_MS, this.#timeoutMs / 4), false, () => {
+      // After a blocked event loop the replies are there, but timers come before sockets: those are read first.
+      setImmediate(() => {
+        this.#sweep();
+        this.#isSweeping = this.#open.size > 0;
+        if (this.#isSweeping) this.#startSweep();
+      });
     });
   }
 

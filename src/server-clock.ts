@@ -9,8 +9,8 @@ const GOOD_ROUND_TRIP_MS = 50;
  * Redis' own clock, so that hosts whose clocks disagree still agree on an expiry.
  *
  * `TIME` is sampled now and then and carried forward by the monotonic clock, which no adjustment of the host's wall clock
- * can move. A sample is off by at most half its round trip; a slow one is taken again soon. Until the first one has
- * arrived, and where TIME is denied, the host's wall clock at construction stands in.
+ * can move. A sample tells the offset to within its round trip; after a slow one another is taken soon. Until the first
+ * has arrived, and where TIME is denied, the host's wall clock at construction stands in.
  */
 export class ServerClock {
   readonly #link: RedisLink;
@@ -45,7 +45,10 @@ export class ServerClock {
           const [seconds, microseconds] = (reply as unknown[]).map(Number);
           const answeredMs = this.#runtime.monotonicMs();
           const serverMs = Number(seconds) * 1000 + Number(microseconds) / 1000;
-          this.#offsetMs = serverMs - (nowMs + answeredMs) / 2;
+          // TIME was read between sending and reply. An offset that agrees with that stays: a slow reply must not spoil
+          // what a fast one has told.
+          const isConsistent = this.#offsetMs >= serverMs - answeredMs && this.#offsetMs <= serverMs - nowMs;
+          if (!isConsistent) this.#offsetMs = serverMs - (nowMs + answeredMs) / 2;
           if (answeredMs - nowMs > GOOD_ROUND_TRIP_MS) this.#nextSampleMs = answeredMs + RETRY_INTERVAL_MS;
         },
         // No sample, no harm: the last one still stands, and the next is taken in its turn.

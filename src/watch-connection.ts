@@ -58,8 +58,12 @@ export class WatchConnection {
   async #runAlone(write: GuardedWrite): Promise<GuardedOutcome> {
     const connection = (this.#connection ??= this.#connect());
     // Disconnecting rejects whatever is unanswered, so the queue behind this transaction moves on.
+    let isOver = false;
     const cancelDeadline = this.#runtime.startTimer(this.#timeoutMs, false, () => {
-      this.#drop(connection);
+      // Replies that came during a blocked event loop are read first.
+      setImmediate(() => {
+        if (!isOver) this.#drop(connection);
+      });
     });
     try {
       const outcome = await transact(connection, write);
@@ -72,6 +76,7 @@ export class WatchConnection {
       this.#drop(connection);
       throw error;
     } finally {
+      isOver = true;
       cancelDeadline();
     }
   }
