@@ -1,0 +1,18 @@
+/** One library, or one hand-written way, of caching in Redis. */
+export interface Contender {
+  /** `import.meta.url` of the module that exports it and nothing else, so that a worker process loads only this one. */
+  readonly module: string;
+  readonly name: string;
+  /** As installed, so that the printed tables say what was measured. */
+  readonly version: string;
+  /** How it is set up, in words; printed with the results. */
+  readonly configuration: string;
+  open(url: string): Promise<OpenCache>;
+}
+
+/** A contender with its connections made. One per process; the steady load opens several to stand for processes. */
+export interface OpenCache {
+  get<T>(key: string, ttlSeconds: number, recompute: () => Promise<T>): Promise<T>;
+  invalidate(key: string): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,26 @@
+import type { Contender } from "../contender.js";
+import { asyncCacheDedupe } from "./async-cache-dedupe.js";
+import { bareGet } from "./bare-get.js";
+import { bareHmget } from "./bare-hmget.js";
+import { bentocache } from "./bentocache.js";
+import { cacheable } from "./cacheable.js";
+import { cachefence } from "./cachefence.js";
+import { cachified } from "./cachified.js";
+import { catbox } from "./catbox.js";
+import { lockAndPoll } from "./lock-and-poll.js";
+import { naive } from "./naive.js";
+
+/** What a service would use instead of cachefence, and cachefence: in the order of the tables. */
+export const libraries: readonly Contender[] = [
+  naive,
+  bentocache,
+  asyncCacheDedupe,
+  cachified,
+  cacheable,
+  catbox,
+  lockAndPoll,
+  cachefence,
+];
+
+/** Reads with no library around them, which the hit path is measured against. */
+export const floors: readonly Contender[] = [bareGet, bareHmget];
