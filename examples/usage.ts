@@ -15,7 +15,7 @@ async function loadUser(id: number) {
 const getUser = (id: number) => cache.getOrSet(`user:${id}`, 60, () => loadUser(id)); // fresh for 60 seconds
 
 await Promise.all(Array.from({ length: 500 }, () => getUser(1))); // a cold key, 500 callers
-console.log(`500 callers, ${queries} query`); // 1: here, and in a fleet of any size
+console.log(`500 callers, ${queries} query`); // 1 query, were they in one process or in many
 
 await cache.invalidate("user:1"); // no later call, in any process, gets a value from before this line
 console.log(await getUser(1), `after invalidate: ${queries} queries`);
