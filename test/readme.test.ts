@@ -76,6 +76,29 @@ describe("README.md", () => {
   });
 });
 
+describe("docs/guarantees.md", () => {
+  const text = readFileSync(join(root, "docs/guarantees.md"), "utf8").replaceAll(/\s+/g, " ");
+  const paragraphs = [...text.matchAll(/## \d+\. .*?\*\*Tests\.\*\* (.*?)(?= #+ )/g)].map(
+    ([, paragraph]) => paragraph!,
+  );
+
+  it("has a test for each of the ten guarantees", () => {
+    expect(paragraphs).toHaveLength(10);
+  });
+
+  // A file, then the sentences in it, each perhaps cut short by "...".
+  const sentences = paragraphs.flatMap((paragraph) => {
+    let file = "";
+    return [...paragraph.matchAll(/`(test\/[\w-]+\.test\.ts)`|"([^"]+)"/g)].map(([, name, sentence]) => {
+      file = name ?? file;
+      return [file, (sentence ?? "").replace(/[ ,]*\.\.\.$/, "")];
+    });
+  });
+  it.each(sentences)("names a test that is there: %s %s", (file, sentence) => {
+    expect(readFileSync(join(root, file), "utf8")).toContain(sentence);
+  });
+});
+
 describeOwnRedis("the examples of README.md", () => {
   let server: RedisServer;
   let redis: Redis;
