@@ -14,9 +14,19 @@ describeRedis("what a process leaves behind", (redisUrl) => {
   afterEach(() => fleet.checkAndClear());
   afterAll(() => fleet.close());
 
-  async function connections(): Promise<number> {
+  /** Redis' own lines about the fleet's connections. */
+  async function clientList(): Promise<string[]> {
     const list = String(await fleet.redis.client("LIST"));
-    return list.split("\n").filter((line) => line.includes(` name=${fleet.connectionName} `)).length;
+    return list.split("\n").filter((line) => line.includes(` name=${fleet.connectionName} `));
+  }
+
+  async function connections(): Promise<number> {
+    return (await clientList()).length;
+  }
+
+  /** How long none of the fleet's connections has sent anything. */
+  async function idleSeconds(): Promise<number> {
+    return Math.min(...(await clientList()).map((line) => Number(/ idle=(\d+) /.exec(line)?.[1])));
   }
 
   async function subscriptions(): Promise<number> {
@@ -52,7 +62,8 @@ describeRedis("what a process leaves behind", (redisUrl) => {
   it(
     "is the same number of connections, subscriptions, listeners and timers after much use as after little",
     async () => {
-      const services = await fleet.open(3);
+      // A lease so short that a renewal left behind is seen below.
+      const services = await fleet.open(3, { lockTimeout: 1 });
       await waitOnce(services);
       await useFor(services, "warm-up");
       // The caller's own client, and one subscriber.
@@ -65,6 +76,8 @@ describeRedis("what a process leaves behind", (redisUrl) => {
       await until(async () => (await subscriptions()) === 0);
       const after = await Promise.all(services.map((service) => service.ask("residue", {})));
       expect(after.map(({ listeners }) => listeners)).toEqual(before.map(({ listeners }) => listeners));
+      // Nothing renews, polls or samples any more.
+      await until(async () => (await idleSeconds()) >= 2);
       // The last sweeps of the deadlines end by themselves.
       await until(async () => {
         const now = await Promise.all(services.map((service) => service.ask("residue", {})));

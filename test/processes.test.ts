@@ -51,6 +51,27 @@ describeRedis("a fleet of processes", (redisUrl) => {
   );
 
   it(
+    "does not recompute what another process has stored between its look and its claim",
+    async () => {
+      const [late, other] = await fleet.open(2);
+      await late!.ask("withholdRead", {});
+      const call = late!.getOrSet("key");
+      await late!.snagged;
+      const rebuilt = other!.getOrSet("key");
+      (await fleet.source.next()).succeed("value");
+      expect(await rebuilt).toEqual([{ value: "value" }]);
+      await late!.ask("deliverRead", {});
+
+      expect(await call).toEqual([{ value: "value" }]);
+      expect((await fleet.counts()).starts).toBe(1);
+      expect((await late!.ask("stats", {})).misses).toBe(1);
+      await late!.ask("idle", {});
+      await until(async () => (await fleet.lockOf("key")) === null);
+    },
+    testTimeoutMs,
+  );
+
+  it(
     "never has two attempts at once on a source that is down, and at most one per process",
     async () => {
       const services = await fleet.open(4);
@@ -154,6 +175,27 @@ describeRedis("a fleet of processes", (redisUrl) => {
       await until(async () => (await taking!.ask("stats", {})).refusedStores === 1);
       expect(await fleet.stored("key")).toBe("holder's");
       expect(await fleet.lockOf("key")).toBeNull();
+    },
+    testTimeoutMs,
+  );
+
+  it(
+    "leaves the taker's lock alone when the slow holder fails",
+    async () => {
+      const [slow, taking] = await fleet.open(2, { lockTimeout: 600, waitForLock: 0.3 });
+      const held = slow!.getOrSet("key");
+      const first = await fleet.source.next();
+      const taken = taking!.getOrSet("key");
+      const second = await fleet.source.next();
+      const lock = await fleet.lockOf("key");
+      first.fail("down");
+
+      expect(await held).toMatchObject([{ error: { name: "RecomputeError" } }]);
+      await slow!.ask("idle", {});
+      expect(await fleet.lockOf("key")).toBe(lock);
+      second.succeed("taker's");
+      expect(await taken).toEqual([{ value: "taker's" }]);
+      expect(await fleet.stored("key")).toBe("taker's");
     },
     testTimeoutMs,
   );

@@ -51,6 +51,7 @@ export class Fleet {
     const started = Array.from({ length: missing }, () => Service.start(this.source));
     this.#services.push(...(await Promise.all(started)));
     const services = this.#services.slice(0, count);
+    for (const service of services) service.forgetSnag();
     await Promise.all(
       services.map((service, index) =>
         service.ask("open", {

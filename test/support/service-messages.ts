@@ -51,6 +51,9 @@ export interface Commands {
   stats: { ask: object; answer: CacheFenceStats };
   idle: { ask: object; answer: null };
   snag: { ask: { snag: Snag }; answer: null };
+  /** The next read is answered by Redis at once, but its reply reaches the cache only after `deliverRead`. */
+  withholdRead: { ask: object; answer: null };
+  deliverRead: { ask: object; answer: null };
   /** Blocks the event loop until the file exists. */
   block: { ask: { untilFile: string }; answer: null };
   readUntilStopped: { ask: { plan: HistoryPlan }; answer: LoggedRead[] };

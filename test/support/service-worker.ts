@@ -34,6 +34,7 @@ return now`;
 let opened: Opened | undefined;
 let isReading = false;
 let recomputes = 0;
+let deliverRead: () => void = () => undefined;
 const gates = new Map<number, (end: { value: unknown; error?: string }) => void>();
 
 function send(message: FromService): void {
@@ -115,6 +116,21 @@ function snag({ on, isSent }: Snag): null {
   return null;
 }
 
+function withholdRead(): null {
+  const { client } = current();
+  const original = client.hmgetBuffer.bind(client) as (...args: string[]) => Promise<unknown>;
+  const withheld = async (...args: string[]): Promise<unknown> => {
+    client.hmgetBuffer = original as typeof client.hmgetBuffer;
+    const delivered = new Promise<void>((resolve) => (deliverRead = resolve));
+    const reply = await original(...args);
+    send({ type: "snagged" });
+    await delivered;
+    return reply;
+  };
+  client.hmgetBuffer = withheld as typeof client.hmgetBuffer;
+  return null;
+}
+
 async function readUntilStopped({ keys, readers, source }: HistoryPlan): Promise<LoggedRead[]> {
   const { cache, database } = current();
   const log: LoggedRead[] = [];
@@ -165,6 +181,10 @@ const handlers: { [N in CommandName]: (ask: Commands[N]["ask"]) => unknown } = {
   stats: () => current().cache.stats(),
   idle: () => current().cache.idle(),
   snag: (ask) => snag(ask.snag),
+  withholdRead: () => withholdRead(),
+  deliverRead: () => {
+    deliverRead();
+  },
   block: ({ untilFile }) => block(untilFile),
   readUntilStopped: ({ plan }) => readUntilStopped(plan),
   stopReading: () => {

@@ -52,13 +52,12 @@ export class Service {
   readonly #pending = new Map<number, Pending>();
   #asked = 0;
   #tellSnagged: () => void = () => undefined;
-  /** Resolves when the service has run into its snag. */
-  readonly snagged: Promise<void>;
+  #snagged!: Promise<void>;
 
   private constructor(child: ChildProcess, source: Source) {
     this.#child = child;
     this.#source = source;
-    this.snagged = new Promise((resolve) => (this.#tellSnagged = resolve));
+    this.forgetSnag();
     this.ended = new Promise((resolve) => child.once("exit", (code, signal) => resolve(code ?? signal)));
     child.on("message", (message) => this.#receive(message as FromService));
     child.on("error", () => undefined); // Killed before a message was sent: what it was asked is rejected below.
@@ -78,6 +77,16 @@ export class Service {
       void service.ended.then(() => reject(new Error("The service did not start")));
     });
     return service;
+  }
+
+  /** Resolves when the service has run into its snag, or has a read withheld. */
+  get snagged(): Promise<void> {
+    return this.#snagged;
+  }
+
+  /** For the next test. */
+  forgetSnag(): void {
+    this.#snagged = new Promise((resolve) => (this.#tellSnagged = resolve));
   }
 
   get isRunning(): boolean {
