@@ -310,7 +310,7 @@ export class CacheFence {
     const keepMs = wholeMs(ttlSeconds + this.#options.perCall.staleForSeconds);
     const bytes = this.#codec.encode(key, value);
     await this.#fence([key], (names) => {
-      const entry = { value: bytes, deltaSeconds: 0, expirySeconds: this.#clock.nowSeconds() + ttlSeconds };
+      const entry = { value: bytes, deltaSeconds: 0, expirySeconds: this.#clock.expiryAfter(ttlSeconds) };
       return this.#lock.overwrite(names, entry, keepMs);
     });
   }
@@ -324,7 +324,6 @@ export class CacheFence {
       }
     });
     const failed = (await Promise.allSettled(done)).find((one) => one.status === "rejected");
-    this.#reader.forgetTick();
     if (failed !== undefined) throw failed.reason;
   }
 

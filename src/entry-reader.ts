@@ -35,9 +35,4 @@ export class EntryReader {
     tick.reads.set(entryKey, read);
     return read;
   }
-
-  /** For a fence whose reply takes no turn of the event loop (a client in memory): reads sent before it are not shared. */
-  forgetTick(): void {
-    this.#link.tick().reads.clear();
-  }
 }

@@ -174,11 +174,13 @@ export class Flight {
     const ear = this.#listen();
     let leaseEndsMs = Infinity;
     let successor: Token | undefined;
+    let pauseMs = 0;
     this.#awaitHolder(holder);
     try {
       for (;;) {
         const untilMs = Math.min(this.#patienceEndsMs, leaseEndsMs);
-        const news = await ear.sleep(untilMs - runtime.monotonicMs(), lock.publishes(holder));
+        const news = await ear.sleep(Math.max(pauseMs, untilMs - runtime.monotonicMs()), lock.publishes(holder));
+        pauseMs = 0;
         if (news === "freed") return "free";
         const asOf = this.#tools.moment();
         if (news === "stored") {
@@ -197,6 +199,8 @@ export class Flight {
         // Of all waiters whose patience is over one gets it; the others find a new holder.
         successor = lock.successorOf(holder);
         if (await lock.takeOver(this.#names, holder, successor)) return successor;
+        // Where many have lost all patience at once, they come back one after the other.
+        pauseMs = LONGEST_PAUSE_MS * runtime.random();
       }
     } finally {
       reporter.report("cachefence:wait", { key, seconds: secondsSince(beganMs, runtime) });
@@ -267,7 +271,7 @@ export class Flight {
     reporter.report("cachefence:rebuild-start", { key, locked: token !== undefined });
     try {
       const { value, deltaSeconds, ttlSeconds } = await this.#request.recompute();
-      const entry = { value, deltaSeconds, expirySeconds: clock.nowSeconds() + ttlSeconds };
+      const entry = { value, deltaSeconds, expirySeconds: clock.expiryAfter(ttlSeconds) };
       const asOf = this.#tools.moment();
       const isFenceKept = token !== undefined && (await this.#conclude(token, entry, ttlSeconds));
       const stored = isFenceKept && ttlSeconds > 0;
@@ -314,6 +318,8 @@ export class Flight {
     });
   }
 }
+
+const LONGEST_PAUSE_MS = 50;
 
 function secondsSince(beganMs: number, runtime: Runtime): number {
   return (runtime.monotonicMs() - beganMs) / 1000;

@@ -1,3 +1,4 @@
+import { roundSeconds } from "./entry.js";
 import { RecomputeError, RecomputeTimeoutError } from "./errors.js";
 import { checkReturnedTtl } from "./options.js";
 import type { Runtime } from "./runtime.js";
@@ -29,7 +30,7 @@ export async function recompute(source: Source, codec: ValueCodec, runtime: Runt
   const { key, ttl } = source;
   const beganMs = runtime.monotonicMs();
   const value = await callWithTimeout(source, runtime);
-  const deltaSeconds = (runtime.monotonicMs() - beganMs) / 1000;
+  const deltaSeconds = roundSeconds((runtime.monotonicMs() - beganMs) / 1000);
   const ttlSeconds = typeof ttl === "number" ? ttl : checkReturnedTtl(await callSource(key, () => ttl(value as never)));
   return { value: codec.encode(key, value), deltaSeconds, ttlSeconds };
 }

@@ -57,7 +57,8 @@ export class RedisLink {
   /** Called when an outage ends: Redis may be another host by now. */
   onRecovery: () => void = () => undefined;
 
-  // The tick in which commands are being sent now; ended by nextTick, that is before any other callback runs.
+  // The tick in which commands are being sent now. Ended by nextTick, that is before any other callback runs, and by the
+  // first of its replies, which a client in memory (ioredis-mock) gives within it.
   #tick: Tick | undefined;
   #ticks = 0;
   // Ticks with commands neither answered nor given up, oldest first.
@@ -143,6 +144,7 @@ export class RedisLink {
   // A reply, in time or not: Redis is there. Runs before anything that waits for the reply.
   #answered(tick: Tick): void {
     if (tick.number > this.#latestAnswered) this.#latestAnswered = tick.number;
+    if (tick === this.#tick) this.#tick = undefined;
     if (--tick.unanswered === 0) this.#open.delete(tick);
     if (this.#isSilent) this.#recovered();
   }

@@ -1,3 +1,4 @@
+import { roundSeconds } from "./entry.js";
 import type { RedisLink } from "./redis-link.js";
 import type { Runtime } from "./runtime.js";
 
@@ -27,6 +28,11 @@ export class ServerClock {
 
   nowSeconds(): number {
     return (this.#runtime.monotonicMs() + this.#offsetMs) / 1000;
+  }
+
+  /** When what is stored now goes stale. */
+  expiryAfter(ttlSeconds: number): number {
+    return roundSeconds(this.nowSeconds() + ttlSeconds);
   }
 
   /** The next command takes a sample along: after an outage Redis may be another host. */
