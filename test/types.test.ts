@@ -1,0 +1,83 @@
+import type { CacheFenceEvents, CacheFenceOptions, CacheFenceStats, RecomputeContext, RedisClient } from "cachefence";
+import { CacheFence } from "cachefence";
+import type { Cluster, Redis } from "ioredis";
+import type { Cluster as Cluster6, Redis as Redis6 } from "ioredis6";
+import type RedisMock from "ioredis-mock";
+import { expectTypeOf, it } from "vitest";
+
+// Checked by the compiler (`npm run types`): none of this runs.
+declare const cache: CacheFence;
+
+it("infers the value from recompute, synchronous or not", () => {
+  expectTypeOf(() => cache.getOrSet("k", 1, () => 1)).returns.resolves.toEqualTypeOf<number>();
+  expectTypeOf(() => cache.getOrSet("k", 1, async () => ({ a: "b" }))).returns.resolves.toEqualTypeOf<{ a: string }>();
+  expectTypeOf(() => cache.getOrSet("k", 1, async (): Promise<string | null> => null)).returns.resolves.toEqualTypeOf<
+    string | null
+  >();
+  expectTypeOf(() => cache.getOrSet("k", 1, () => undefined)).returns.resolves.toEqualTypeOf<undefined>();
+  expectTypeOf(() =>
+    cache.getOrSet("k", 1, async ({ signal }) => signal.aborted),
+  ).returns.resolves.toEqualTypeOf<boolean>();
+});
+
+it("takes the value's type as an argument, and holds recompute to it", () => {
+  expectTypeOf(() => cache.getOrSet<number>("k", 1, () => 1)).returns.resolves.toEqualTypeOf<number>();
+  const text = () => "text";
+  // @ts-expect-error -- a string is no number
+  expectTypeOf(() => cache.getOrSet<number>("k", 1, text)).toBeFunction();
+});
+
+it("gives the value to a ttl function", () => {
+  const call = () =>
+    cache.getOrSet(
+      "k",
+      (token) => {
+        expectTypeOf(token).toEqualTypeOf<{ livesFor: number }>();
+        return token.livesFor;
+      },
+      async () => ({ livesFor: 1 }),
+    );
+  expectTypeOf(call).returns.resolves.toEqualTypeOf<{ livesFor: number }>();
+  const text = () => "60";
+  // @ts-expect-error -- a ttl is a number
+  expectTypeOf(() => cache.getOrSet("k", text, () => 1)).toBeFunction();
+});
+
+it("accepts both majors of ioredis, their Cluster, and ioredis-mock", () => {
+  expectTypeOf<Redis>().toExtend<RedisClient>();
+  expectTypeOf<Redis6>().toExtend<RedisClient>();
+  expectTypeOf<Cluster>().toExtend<RedisClient>();
+  expectTypeOf<Cluster6>().toExtend<RedisClient>();
+  expectTypeOf<InstanceType<typeof RedisMock>>().toExtend<RedisClient>();
+  // @ts-expect-error -- no client
+  expectTypeOf(() => new CacheFence({})).toBeFunction();
+});
+
+it("accepts an explicit undefined for each option, and no unknown ones", () => {
+  const undefineds: { readonly [N in keyof Required<CacheFenceOptions>]: undefined } = {
+    beta: undefined,
+    staleFor: undefined,
+    earlyRefresh: undefined,
+    recomputeTimeout: undefined,
+    lockTimeout: undefined,
+    waitForLock: undefined,
+    namespace: undefined,
+    serializer: undefined,
+    deserializer: undefined,
+    redisTimeout: undefined,
+    onRedisError: undefined,
+  };
+  expectTypeOf(undefineds).toExtend<CacheFenceOptions>();
+  // @ts-expect-error -- a misspelt option
+  expectTypeOf({ staleForever: 1 } as const satisfies CacheFenceOptions).toBeObject();
+});
+
+it("may be used with `await using`", () => {
+  expectTypeOf<CacheFence>().toExtend<AsyncDisposable>();
+});
+
+it("tells what each event carries and which counters there are", () => {
+  expectTypeOf<CacheFenceEvents["cachefence:hit"]>().toEqualTypeOf<{ key: string; remaining: number; delta: number }>();
+  expectTypeOf<CacheFenceStats[keyof CacheFenceStats]>().toEqualTypeOf<number>();
+  expectTypeOf<RecomputeContext["signal"]>().toEqualTypeOf<AbortSignal>();
+});
