@@ -1,0 +1,40 @@
+import fc from "fast-check";
+import type { Setting } from "./world.js";
+import { explore } from "./world.js";
+
+const setting: fc.Arbitrary<Setting> = fc.record({
+  hostCount: fc.constantFrom(1, 2, 2, 2, 3),
+  lockTimeout: fc.constantFrom(10, 3),
+  waitForLock: fc.constantFrom(5, 1, 0),
+  staleFor: fc.constantFrom(0, 30),
+  earlyRefresh: fc.constantFrom("inline", "background"),
+  recomputeTimeout: fc.constantFrom(undefined, undefined, undefined, 4),
+  onRedisError: fc.constantFrom("recompute", "throw"),
+  start: fc.constantFrom("empty", "empty", "valid", "stale"),
+  hasFaults: fc.boolean(),
+  isEager: fc.boolean(),
+  resends: fc.constantFrom(true, true, false),
+  allowsPubSub: fc.constantFrom(true, true, true, false),
+  endsInSilence: fc.constantFrom(false, false, true),
+  executesLastWords: fc.boolean(),
+  hasSkewedClocks: fc.boolean(),
+});
+
+const choices = fc.array(fc.integer({ min: 0, max: 65_535 }), { minLength: 5, maxLength: 60, size: "max" });
+
+export interface Exploration {
+  readonly schedules: number;
+  readonly seed: number;
+}
+
+/** Explores this many schedules. Throws at the first violation, shrunk, with the seed and path that lead back to it. */
+export async function exploreMany({ schedules, seed }: Exploration): Promise<Record<string, number>> {
+  const happened: Record<string, number> = {};
+  const property = fc.asyncProperty(fc.noBias(setting), fc.noBias(choices), async (where, steps) => {
+    const world = await explore(where, steps);
+    for (const [name, count] of Object.entries(world.happened()))
+      happened[name] = (happened[name] ?? 0) + Number(count);
+  });
+  await fc.assert(property, { numRuns: schedules, seed });
+  return happened;
+}

@@ -1,0 +1,600 @@
+import { subscribe } from "node:diagnostics_channel";
+import { CacheFenceError, RecomputeError, RecomputeTimeoutError } from "../../src/errors.js";
+import type { CacheFenceStats } from "../../src/events.js";
+import type { CacheFenceOptions } from "../../src/options.js";
+import { CacheFence } from "../../src/cache-fence.js";
+import type { Runtime } from "../../src/runtime.js";
+import type { Fence, Note, Run } from "./ledger.js";
+import { Ledger, Violation } from "./ledger.js";
+import type { Delivery, ModelSubscriber } from "./model.js";
+import { ModelClient, ModelServer } from "./model.js";
+
+/** What stays as it is for a whole schedule. Every first choice is the plain one: a failure shrinks towards it. */
+export interface Setting {
+  readonly hostCount: number;
+  readonly lockTimeout: number;
+  readonly waitForLock: number;
+  readonly staleFor: number;
+  readonly earlyRefresh: "inline" | "background";
+  readonly recomputeTimeout: number | undefined;
+  readonly onRedisError: "recompute" | "throw";
+  /** What is stored at first: nothing, a value that is good for 20 s more, or one that went stale a second ago. */
+  readonly start: "empty" | "valid" | "stale";
+  /** Whether processes die, connections are lost and memory runs out. */
+  readonly hasFaults: boolean;
+  /** Whether each draw asks for an early refresh. */
+  readonly isEager: boolean;
+  /** Whether clients send again what a lost connection has left unanswered. */
+  readonly resends: boolean;
+  readonly allowsPubSub: boolean;
+  /** Whether Redis says nothing for some seconds before everything comes to rest. */
+  readonly endsInSilence: boolean;
+  /** Whether what a dead process had sent is executed in the end, or lost. */
+  readonly executesLastWords: boolean;
+  /** Hosts whose clock is an hour ahead of the one before. */
+  readonly hasSkewedClocks: boolean;
+}
+
+interface Timer {
+  readonly dueMs: number;
+  readonly run: () => void;
+}
+
+interface Gate {
+  readonly run: Run;
+  readonly open: (value: unknown) => void;
+  readonly fail: (error: Error) => void;
+}
+
+interface Call {
+  readonly label: string;
+  readonly beganMs: number;
+  readonly controller: AbortController | undefined;
+}
+
+/** One process. */
+interface Host {
+  readonly index: number;
+  readonly client: ModelClient;
+  readonly cache: CacheFence;
+  /** Earliest first. */
+  readonly timers: Timer[];
+  readonly gates: Set<Gate>;
+  readonly calls: Set<Call>;
+  readonly clock: { wallOffsetMs: number };
+  isDead: boolean;
+  /** It has seen Redis failing, or not answering in time. */
+  hadFault: boolean;
+  /** A connection was lost, and what was sent on it is not sent again. */
+  losesCommands: boolean;
+  seenLock: string | undefined;
+  /** The fence whose command is being sent. */
+  fence: Fence | undefined;
+  /** Of scripts that were answered NOSCRIPT, to be sent again in this turn. */
+  readonly toBeSentAgain: Note[];
+}
+
+interface Action {
+  readonly weight: number;
+  readonly label: string;
+  readonly host: Host | undefined;
+  readonly run: () => void;
+}
+
+const KEY = "k";
+const REDIS_TIMEOUT_MS = 1000;
+const EPOCH_MS = 1_800_000_000_000;
+const HOUR_MS = 3_600_000;
+// A sleeper polls within a second, and then waits for one reply, or for two one after the other.
+const LONGEST_WAIT_IN_SILENCE_MS = 4 * REDIS_TIMEOUT_MS;
+// The sweep over unanswered commands, which runs once more when all are answered.
+const SWEEP_MS = 100;
+const MOST_TURNS_TO_REST = 3000;
+
+// Published right before the recompute is called, in the same stretch of code: it tells the recompute what it is for.
+const upcoming = { isLocked: false, isRefresh: false };
+subscribe("cachefence:early-refresh", () => (upcoming.isRefresh = true));
+subscribe("cachefence:rebuild-start", (event) => (upcoming.isLocked = (event as { locked: boolean }).locked));
+
+let current: World | undefined;
+process.on("unhandledRejection", (reason) => current?.fail(new Violation(`unhandled rejection: ${String(reason)}`)));
+
+/** Everything that the library has set off in this turn of the event loop has happened after it. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Runs one schedule, each choice from 0 to 65,535 deciding the next step, then lets everything come to rest. */
+export async function explore(
+  setting: Setting,
+  choices: readonly number[],
+  onStep?: (label: string) => void,
+): Promise<World> {
+  const world = new World(setting);
+  if (onStep !== undefined) world.onStep = onStep;
+  current = world;
+  try {
+    for (const choice of choices) await world.step(choice);
+    await world.comeToRest();
+  } catch (error) {
+    world.fail(error);
+  } finally {
+    current = undefined;
+  }
+  if (world.failure !== undefined) {
+    throw new Violation(`${world.failure.message}\n  ${world.trace.join("\n  ")}`, { cause: world.failure });
+  }
+  return world;
+}
+
+/** Several processes, one server, and whoever decides what happens next. */
+export class World {
+  readonly trace: string[] = [];
+  /** For whoever follows a failing schedule step by step. */
+  onStep: (label: string) => void = () => undefined;
+  failure: Error | undefined;
+  readonly #setting: Setting;
+  readonly #server = new ModelServer(EPOCH_MS);
+  readonly #ledger: Ledger;
+  readonly #hosts: Host[] = [];
+  readonly #answers = new WeakSet();
+  #tokens = 0;
+  #hasFailedRun = false;
+  #callsLeft = 8;
+  #fencesLeft = 3;
+  #deathsLeft = 1;
+  #cutsLeft = 2;
+
+  constructor(setting: Setting) {
+    this.#setting = setting;
+    this.#ledger = new Ledger(this.#server, KEY, setting.waitForLock * 1000, setting.hostCount);
+    for (let index = 0; index < setting.hostCount; index++) this.#hosts.push(this.#startHost(index));
+    if (setting.start !== "empty") this.#storeFirst(setting.start === "valid" ? 20_000 : -1000);
+  }
+
+  #storeFirst(remainingMs: number): void {
+    const value = JSON.stringify({ version: this.#ledger.newVersion("r").name });
+    const expirySeconds = (this.#server.nowMs + remainingMs) / 1000;
+    this.#server.execute("hset", [KEY, "v", value, "delta", "2", "expiry", String(expirySeconds)]);
+    this.#server.execute("pexpire", [KEY, String(remainingMs + 30_000)]);
+  }
+
+  /** What the schedule has led to, over all processes: the proof that it was not idle. */
+  happened(): CacheFenceStats {
+    const sums: Record<string, number> = {};
+    for (const { cache } of this.#hosts) {
+      for (const [name, count] of Object.entries(cache.stats())) sums[name] = (sums[name] ?? 0) + Number(count);
+    }
+    return sums as unknown as CacheFenceStats;
+  }
+
+  fail(error: unknown): void {
+    this.failure ??= error instanceof Error ? error : new Error(String(error));
+  }
+
+  #startHost(index: number): Host {
+    const { lockTimeout, waitForLock, staleFor, earlyRefresh, recomputeTimeout, onRedisError } = this.#setting;
+    const { resends, allowsPubSub, hasSkewedClocks, isEager } = this.#setting;
+    const client = new ModelClient(this.#server, resends, allowsPubSub);
+    const timers: Timer[] = [];
+    const uptimeMs = 1000 * index;
+    const clock = { wallOffsetMs: hasSkewedClocks ? index * HOUR_MS : 0 };
+    const runtime: Runtime = {
+      wallClockMs: () => this.#server.nowMs + clock.wallOffsetMs,
+      monotonicMs: () => this.#server.nowMs - EPOCH_MS + uptimeMs,
+      random: () => (isEager ? 1e-12 : 1),
+      token: () => `${String(index)}-${String(++this.#tokens)}`.padStart(32, "0"),
+      startTimer: (delayMs, _ref, run) => {
+        const timer = { dueMs: this.#server.nowMs + delayMs, run };
+        const at = timers.findIndex(({ dueMs }) => dueMs > timer.dueMs);
+        timers.splice(at === -1 ? timers.length : at, 0, timer);
+        return () => {
+          const there = timers.indexOf(timer);
+          if (there !== -1) timers.splice(there, 1);
+        };
+      },
+    };
+    const redisTimeout = REDIS_TIMEOUT_MS / 1000;
+    const serve = { staleFor, earlyRefresh, recomputeTimeout };
+    const options: CacheFenceOptions = { lockTimeout, waitForLock, redisTimeout, onRedisError, ...serve };
+    const host: Host = {
+      index,
+      client,
+      cache: new CacheFence(client, options, runtime),
+      timers,
+      gates: new Set(),
+      calls: new Set(),
+      clock,
+      isDead: false,
+      hadFault: false,
+      losesCommands: false,
+      seenLock: undefined,
+      fence: undefined,
+      toBeSentAgain: [],
+    };
+    client.onSend = (name: string): Note => {
+      const before = name === "eval" ? host.toBeSentAgain.shift() : undefined;
+      const { fence, sinceMs } = before ?? { fence: host.fence, sinceMs: this.#server.nowMs };
+      return { fence, sinceMs, seenLock: host.seenLock };
+    };
+    return host;
+  }
+
+  /** One step: of all that may happen now, what the choice falls on. */
+  async step(choice: number): Promise<void> {
+    const actions = this.#actions();
+    let at = (choice / 65_536) * actions.reduce((sum, { weight }) => sum + weight, 0);
+    const action = actions.find(({ weight }) => (at -= weight) < 0) ?? actions.at(-1)!;
+    this.#tell(action.host === undefined ? action.label : `${action.label} (process ${action.host.index})`);
+    action.run();
+    await this.#settle();
+  }
+
+  #tell(label: string): void {
+    this.trace.push(label);
+    this.onStep(label);
+  }
+
+  async #settle(): Promise<void> {
+    await turn();
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  #actions(): Action[] {
+    const actions: Action[] = [];
+    const add = (weight: number, label: string, host: Host | undefined, run: () => void): void => {
+      actions.push({ weight, label, host, run });
+    };
+    const live = this.#hosts.filter(({ isDead }) => !isDead);
+    for (const host of this.#hosts) this.#addNetwork(add, host);
+    for (const host of live) {
+      for (const gate of host.gates) {
+        add(1.5, "recompute returns", host, () => this.#endRun(host, gate, undefined));
+        add(0.5, "recompute fails", host, () => this.#endRun(host, gate, new Error("source is down")));
+      }
+      if ((host.timers[0]?.dueMs ?? Infinity) <= this.#server.nowMs) {
+        add(4, "timer", host, () => host.timers.shift()!.run());
+      }
+    }
+    for (const host of live) this.#addCalls(add, host);
+    this.#addTime(add);
+    add(0.1, "scripts are flushed", undefined, () => this.#server.flushScripts());
+    if (this.#setting.hasFaults) {
+      for (const host of live) this.#addFaults(add, host, live.length);
+      if (this.#server.isOutOfMemory) add(1, "memory is back", undefined, () => (this.#server.isOutOfMemory = false));
+      else add(0.05, "out of memory", undefined, () => this.#runOutOfMemory());
+    }
+    return actions;
+  }
+
+  #addNetwork(add: Add, host: Host): void {
+    const { client, isDead } = host;
+    if (client.outbound.length > 0 && client.status === "ready") {
+      add(2, "server executes one", host, () => this.#execute(host));
+      add(3, "server executes all", host, () => {
+        while (client.outbound.length > 0) this.#execute(host);
+      });
+    }
+    if (isDead) return;
+    if (client.inbound.length > 0) {
+      add(2, "one reply arrives", host, () => this.#deliver(host));
+      add(3, "all replies arrive", host, () => {
+        while (client.inbound.length > 0) this.#deliver(host);
+      });
+    }
+    const subscriber = client.subscribers.at(-1);
+    if (subscriber === undefined || subscriber.status === "end") return;
+    if (subscriber.outbound.length > 0) add(3, "subscription executes", host, () => void subscriber.executeNext());
+    if (subscriber.inbound.length > 0) {
+      add(3, "subscriber hears", host, () => void subscriber.deliverNext());
+      if (subscriber.inbound.some(({ isMessage }) => isMessage)) {
+        add(0.3, "message is lost", host, () => subscriber.loseMessage());
+      }
+    }
+    add(0.1, "subscriber is cut", host, () => subscriber.cut());
+  }
+
+  #addCalls(add: Add, host: Host): void {
+    const addCall = (weight: number, label: string, run: () => void): void => {
+      // So that not all of them come before the first has got anywhere.
+      add(this.#isBusy() ? weight / 2 : weight, label, host, run);
+    };
+    if (this.#callsLeft > 0) {
+      addCall(1.5, "getOrSet", () => this.#getOrSet(host, 60, false));
+      addCall(0.4, "getOrSet for 1 s", () => this.#getOrSet(host, 1, false));
+      addCall(0.2, "getOrSet, not cached", () => this.#getOrSet(host, () => 0, false));
+      addCall(0.3, "getOrSet with a signal", () => this.#getOrSet(host, 60, true));
+    }
+    if (this.#fencesLeft > 0) {
+      addCall(0.4, "invalidate", () => this.#fence(host, "invalidate", false));
+      addCall(0.4, "invalidate, then getOrSet", () => this.#fence(host, "invalidate", true));
+      addCall(0.2, "set", () => this.#fence(host, "set", false));
+      addCall(0.2, "set, then getOrSet", () => this.#fence(host, "set", true));
+    }
+    const aborting = [...host.calls].find(({ controller }) => controller !== undefined);
+    if (aborting !== undefined) add(0.5, "abort", host, () => aborting.controller!.abort(new Error("left")));
+  }
+
+  #isBusy(): boolean {
+    return this.#hosts.some(({ client }) => client.inbound.length + client.outbound.length > 0);
+  }
+
+  #addTime(add: Add): void {
+    const { lockTimeout, waitForLock } = this.#setting;
+    // Replies that are late time and again would hide everything else.
+    const isBusy = this.#isBusy();
+    const addStep = (weight: number, label: string, toMs: number): void => {
+      if (toMs !== Infinity) add(isBusy ? weight / 10 : weight, label, undefined, () => this.#advanceTo(toMs));
+    };
+    const nowMs = this.#server.nowMs;
+    addStep(2, "time, to the next event", this.#nextEventMs());
+    addStep(1, "time, 1 s", nowMs + 1000);
+    addStep(0.5, "time, waitForLock", nowMs + waitForLock * 1000 + 1);
+    addStep(0.5, "time, lockTimeout", nowMs + lockTimeout * 1000 + 1);
+    addStep(0.05, "time, 70 s", nowMs + 70_000);
+  }
+
+  #addFaults(add: Add, host: Host, liveCount: number): void {
+    const { client } = host;
+    if (client.status !== "ready") add(2, "reconnects", host, () => client.reconnect());
+    else if (this.#cutsLeft > 0 && client.outbound.length + client.inbound.length > 0) {
+      add(0.3, "connection is cut", host, () => this.#cut(host));
+    }
+    if (this.#deathsLeft > 0 && liveCount > 1) add(0.15, "dies", host, () => this.#kill(host));
+    add(0.05, "wall clock steps back", host, () => (host.clock.wallOffsetMs -= HOUR_MS));
+  }
+
+  #execute(host: Host): void {
+    const { command, reply } = host.client.executeNext();
+    this.#ledger.executed(host.index, command, reply, host.losesCommands);
+  }
+
+  #deliver(host: Host): void {
+    const delivery = host.client.deliverNext();
+    this.#take(host, delivery);
+  }
+
+  #take(host: Host, { command, reply, error }: Delivery): void {
+    if (command?.name === "get") host.seenLock = (reply as string | null) ?? undefined;
+    if (error?.message.startsWith("NOSCRIPT") === true) host.toBeSentAgain.push(command!.note as Note);
+  }
+
+  #cut(host: Host): void {
+    this.#cutsLeft--;
+    host.hadFault = true;
+    if (!this.#setting.resends) host.losesCommands = true;
+    host.client.cut();
+  }
+
+  #kill(host: Host): void {
+    this.#deathsLeft--;
+    host.isDead = true;
+    for (const { run } of host.gates) run.isOver = true;
+    for (const subscriber of host.client.subscribers) subscriber.leave();
+    host.timers.length = 0;
+  }
+
+  #runOutOfMemory(): void {
+    this.#server.isOutOfMemory = true;
+    for (const host of this.#hosts) host.hadFault = true;
+  }
+
+  #nextEventMs(): number {
+    let nextMs = Infinity;
+    for (const { timers, isDead } of this.#hosts) {
+      const dueMs = timers[0]?.dueMs ?? Infinity;
+      if (!isDead && dueMs > this.#server.nowMs) nextMs = Math.min(nextMs, dueMs);
+    }
+    return nextMs;
+  }
+
+  #advanceTo(nowMs: number): void {
+    this.#server.nowMs = nowMs;
+    this.#ledger.timePassed();
+    for (const host of this.#hosts) {
+      const { inbound, outbound } = host.client;
+      const unanswered = [...inbound.map(({ command }) => command!), ...outbound];
+      const isLate = unanswered.some(({ note }) => nowMs - (note as Note).sinceMs >= REDIS_TIMEOUT_MS);
+      if (isLate) host.hadFault = true;
+    }
+  }
+
+  #endRun(host: Host, gate: Gate, error: Error | undefined): void {
+    host.gates.delete(gate);
+    gate.run.isOver = true;
+    if (error === undefined) gate.open({ version: gate.run.version.name });
+    else {
+      this.#hasFailedRun = true;
+      gate.fail(error);
+    }
+  }
+
+  #recompute(host: Host, signal: AbortSignal): Promise<unknown> {
+    const { isLocked, isRefresh } = upcoming;
+    upcoming.isRefresh = false;
+    return new Promise((open, fail) => {
+      try {
+        const run = this.#ledger.rebuildStarts(host.index, isLocked, isRefresh, host.hadFault);
+        const gate = { run, open, fail };
+        host.gates.add(gate);
+        signal.addEventListener("abort", () => {
+          run.isOver = true;
+          host.gates.delete(gate);
+        });
+      } catch (error) {
+        // The library would take it for a failure of the source.
+        this.fail(error);
+      }
+    });
+  }
+
+  #getOrSet(host: Host, ttl: number | (() => number), hasSignal: boolean): void {
+    this.#callsLeft--;
+    const controller = hasSignal ? new AbortController() : undefined;
+    const call = { label: "getOrSet", beganMs: this.#server.nowMs, controller };
+    const beganAt = this.#ledger.moment();
+    const recompute = ({ signal }: { signal: AbortSignal }): Promise<unknown> => this.#recompute(host, signal);
+    const value = host.cache.getOrSet(KEY, ttl, recompute, controller && { signal: controller.signal });
+    this.#watch(host, call, value, {
+      resolved: (answer) => {
+        if (this.#answers.has(answer as object)) throw new Violation("two callers got one object");
+        this.#answers.add(answer as object);
+        this.#ledger.answered(beganAt, answer);
+      },
+      mayReject: (error) =>
+        (error instanceof RecomputeError && this.#hasFailedRun) ||
+        (error instanceof RecomputeTimeoutError && this.#setting.recomputeTimeout !== undefined) ||
+        controller?.signal.aborted === true ||
+        (this.#setting.onRedisError === "throw" && host.hadFault),
+    });
+  }
+
+  #fence(host: Host, kind: "invalidate" | "set", thenGet: boolean): void {
+    this.#fencesLeft--;
+    const fence = this.#ledger.newFence();
+    const call = { label: kind, beganMs: this.#server.nowMs, controller: undefined };
+    host.fence = fence;
+    const done =
+      kind === "invalidate"
+        ? host.cache.invalidate(KEY)
+        : host.cache.set(KEY, 60, { version: this.#ledger.newVersion("s", fence).name });
+    host.fence = undefined;
+    this.#watch(host, call, done, {
+      resolved: () => {
+        if (fence.executedAt === -Infinity) throw new Violation(`${kind} resolved before the server had run it`);
+        fence.resolvedAt = this.#ledger.moment();
+        if (thenGet) this.#getOrSet(host, 60, false);
+      },
+      mayReject: () => host.hadFault,
+    });
+  }
+
+  #watch(host: Host, call: Call, promise: Promise<unknown>, expectation: Expectation): void {
+    host.calls.add(call);
+    this.#ledger.callsOf[host.index]!.add(call);
+    const end = (check: () => void): void => {
+      if (host.isDead) return;
+      host.calls.delete(call);
+      try {
+        check();
+      } catch (error) {
+        this.fail(error);
+      }
+    };
+    promise.then(
+      (value) => {
+        end(() => expectation.resolved(value));
+      },
+      (error: unknown) => {
+        end(() => {
+          if (!expectation.mayReject(error)) throw new Violation(`${call.label} rejected with ${describe(error)}`);
+        });
+      },
+    );
+  }
+
+  /** Redis says nothing any more, the sources do: nobody may wait for it much longer than `redisTimeout`. */
+  async #beSilent(): Promise<void> {
+    this.#tell("-- Redis is silent");
+    const live = this.#hosts.filter(({ isDead }) => !isDead);
+    const untilMs = this.#server.nowMs + LONGEST_WAIT_IN_SILENCE_MS;
+    while (this.#server.nowMs < untilMs) {
+      const hasMoved = live.map((host) => this.#moveAlone(host)).includes(true);
+      await this.#settle();
+      if (!hasMoved) this.#advanceTo(Math.min(untilMs, this.#nextEventMs()));
+    }
+    const waiting = this.#whoWaits(live);
+    if (waiting !== "") throw new Violation(`waits for a Redis that is silent: ${waiting}`);
+  }
+
+  /** Everything answers from now on, and time passes while nothing else does; at the end, nothing may be left. */
+  async comeToRest(): Promise<void> {
+    if (this.#setting.endsInSilence) await this.#beSilent();
+    this.#tell("-- everything comes to rest");
+    this.#server.isOutOfMemory = false;
+    if (this.#setting.executesLastWords) {
+      for (const host of this.#hosts) if (host.isDead) while (host.client.outbound.length > 0) this.#execute(host);
+    }
+    const live = this.#hosts.filter(({ isDead }) => !isDead);
+    let isChecked = false;
+    for (let turns = 0; ; turns++) {
+      if (turns > MOST_TURNS_TO_REST) throw new Violation(`never comes to rest: ${this.#whoWaits(live)}`);
+      const hasMoved = live.map((host) => this.#move(host)).includes(true);
+      await this.#settle();
+      if (hasMoved) continue;
+      if (!isChecked && live.every(({ calls }) => calls.size === 0) && (await this.#areIdle(live))) {
+        isChecked = true;
+        const lockHost = this.#ledger.lockHost();
+        // A release that is lost with the connection, and not sent again, leaves the lock to its lease.
+        if (lockHost !== undefined && !this.#hosts[lockHost]!.isDead && !this.#hosts[lockHost]!.losesCommands) {
+          throw new Violation(`process ${lockHost} has left its lock behind`);
+        }
+      }
+      const isTimerLeft = live.some(({ timers }) => timers.some(({ dueMs }) => dueMs > this.#server.nowMs + SWEEP_MS));
+      if (isChecked && isTimerLeft) throw new Violation("a timer is left");
+      const nextMs = this.#nextEventMs();
+      if (nextMs === Infinity) break;
+      this.#advanceTo(nextMs);
+    }
+    const waiting = this.#whoWaits(live);
+    if (waiting !== "") throw new Violation(`waits for ever: ${waiting}`);
+    if (!isChecked) throw new Violation("a rebuild never ends");
+    for (const { client, index } of live) {
+      if (client.listenerCount("ready") > 0) throw new Violation(`process ${index} has left a listener on its client`);
+    }
+    if (this.#server.subscribersOf(`cachefence:${KEY}`) > 0) throw new Violation("a subscription is left");
+  }
+
+  async #areIdle(hosts: readonly Host[]): Promise<boolean> {
+    let idle = 0;
+    for (const { cache } of hosts) void cache.idle().then(() => idle++);
+    await this.#settle();
+    return idle === hosts.length;
+  }
+
+  #whoWaits(hosts: readonly Host[]): string {
+    return hosts.flatMap(({ index, calls }) => [...calls].map((one) => `${one.label} (process ${index})`)).join(", ");
+  }
+
+  /** Whatever can happen in this process without time passing. False if nothing can. Replies come before timers. */
+  #move(host: Host): boolean {
+    const { client } = host;
+    if (client.status !== "ready") client.reconnect();
+    let hasMoved = client.outbound.length + client.inbound.length > 0;
+    while (client.outbound.length > 0) this.#execute(host);
+    while (client.inbound.length > 0) this.#deliver(host);
+    for (const subscriber of client.subscribers) hasMoved = drain(subscriber) || hasMoved;
+    return hasMoved || this.#moveAlone(host);
+  }
+
+  /** The same without Redis. */
+  #moveAlone(host: Host): boolean {
+    const { timers, gates } = host;
+    if (gates.size > 0) {
+      for (const gate of [...gates]) this.#endRun(host, gate, undefined);
+      return true;
+    }
+    if ((timers[0]?.dueMs ?? Infinity) > this.#server.nowMs) return false;
+    timers.shift()!.run();
+    return true;
+  }
+}
+
+type Add = (weight: number, label: string, host: Host | undefined, run: () => void) => void;
+
+interface Expectation {
+  readonly resolved: (value: unknown) => void;
+  readonly mayReject: (error: unknown) => boolean;
+}
+
+function drain(subscriber: ModelSubscriber): boolean {
+  const hasMoved = subscriber.outbound.length + subscriber.inbound.length > 0;
+  while (subscriber.outbound.length > 0) subscriber.executeNext();
+  while (subscriber.inbound.length > 0) subscriber.deliverNext();
+  return hasMoved;
+}
+
+function describe(error: unknown): string {
+  if (error instanceof CacheFenceError) return `${error.name}: ${error.message}`;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
