@@ -4,26 +4,11 @@ import { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { describeRedis } from "./support/describe-redis.js";
 import { Fleet } from "./support/fleet.js";
+import { type LoggedFence, staleReads } from "./support/history.js";
 import type { LoggedRead } from "./support/service-messages.js";
 
 const testTimeoutMs = 120_000;
 const invalidations = 1_000;
-
-/** An invalidate of a key: the version of the source that it made known, and when it had resolved. */
-interface LoggedFence {
-  readonly version: number;
-  readonly resolvedNs: bigint;
-}
-
-/** The reads that began when an invalidate had resolved, and got a version from before it. */
-function staleReads(reads: readonly LoggedRead[], fences: readonly (readonly LoggedFence[])[]): string[] {
-  return reads.flatMap(([key, beganNs, version]) => {
-    // The fences of a key resolved in their order.
-    const latest = fences[key]!.findLast(({ resolvedNs }) => resolvedNs < BigInt(beganNs));
-    if (latest === undefined || version >= latest.version) return [];
-    return [`key ${key}: read version ${version}, begun after the invalidate of version ${latest.version}`];
-  });
-}
 
 describeRedis("the history of a fleet", (redisUrl) => {
   let fleet: Fleet;

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CacheFenceOptions } from "cachefence";
 import { Redis } from "ioredis";
-import { expect } from "vitest";
 import { removeKeys, uniquePrefix } from "./describe-redis.js";
 import { majors } from "./ioredis.js";
 import { Service, Source } from "./service.js";
@@ -24,6 +23,7 @@ export class Fleet {
   readonly #url: string;
   #services: Service[] = [];
   #prefix = "";
+  #options: CacheFenceOptions = {};
 
   constructor(url: string) {
     this.#url = url;
@@ -43,29 +43,41 @@ export class Fleet {
    * Services in as many processes, by default with the majors of ioredis in turn. `redisTimeout` is long unless given: a
    * busy machine is not what these tests are about.
    */
-  async open(count: number, options: CacheFenceOptions = {}): Promise<Service[]> {
+  async open(count: number, options: CacheFenceOptions = {}): Promise<readonly Service[]> {
     this.#prefix = uniquePrefix();
+    this.#options = options;
     this.source.clear();
     this.#services = this.#services.filter((service) => service.isRunning);
     const missing = Math.max(0, count - this.#services.length);
     const started = Array.from({ length: missing }, () => Service.start(this.source));
     this.#services.push(...(await Promise.all(started)));
     const services = this.#services.slice(0, count);
-    for (const service of services) service.forgetSnag();
-    await Promise.all(
-      services.map((service, index) =>
-        service.ask("open", {
-          plan: {
-            url: this.#url,
-            major: majors[index % majors.length]!.name,
-            options: { redisTimeout: 20, namespace: this.#prefix, ...options },
-            counter: this.#prefix + "counter",
-            connectionName: this.connectionName,
-          },
-        }),
-      ),
-    );
+    await Promise.all(services.map((service, index) => this.#open(service, index)));
     return services;
+  }
+
+  /** All services, those that were killed replaced. */
+  async revive(): Promise<readonly Service[]> {
+    for (const [index, { isRunning }] of this.#services.entries()) {
+      if (isRunning) continue;
+      const service = await Service.start(this.source);
+      this.#services[index] = service;
+      await this.#open(service, index);
+    }
+    return [...this.#services];
+  }
+
+  async #open(service: Service, index: number): Promise<void> {
+    service.forgetSnag();
+    await service.ask("open", {
+      plan: {
+        url: this.#url,
+        major: majors[index % majors.length]!.name,
+        options: { redisTimeout: 20, namespace: this.#prefix, ...this.#options },
+        counter: this.#prefix + "counter",
+        connectionName: this.connectionName,
+      },
+    });
   }
 
   async counts(): Promise<Counts> {
@@ -98,7 +110,8 @@ export class Fleet {
 
   /** After a test: nothing was left unhandled, and its keys go. */
   async checkAndClear(): Promise<void> {
-    expect(this.#services.flatMap(({ unhandled }) => unhandled)).toEqual([]);
+    const unhandled = this.#services.flatMap((service) => service.unhandled);
+    if (unhandled.length > 0) throw new Error(`Unhandled rejections in the fleet:\n${unhandled.join("\n")}`);
     await removeKeys(this.redis, this.#prefix);
   }
 
