@@ -18,6 +18,7 @@ export const USAGE = `npm run bench -- [scenario ...] [options]
   --rounds n            this many rounds instead of the scenario's own number
 
 A run narrowed by --contenders, --cases or --rounds is printed and not stored.
+A full run ends by writing docs/benchmarks.md and docs/pictures/; \`npm --prefix bench run docs\` writes them from what is stored.
 
 Scenarios:`;
 

@@ -1,5 +1,6 @@
 import { Redis } from "ioredis";
 import { USAGE, isNarrowed, matches, readCommandLine } from "./command-line.js";
+import { writeDocuments } from "./documents/index.js";
 import { machineMs } from "./harness/clock.js";
 import { describeMachine } from "./harness/machine.js";
 import { clearProgress, showStep } from "./harness/progress.js";
@@ -19,6 +20,7 @@ if (commandLine.help) {
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
   try {
     for (const scenario of chosenScenarios()) await runScenario(scenario, server.url);
+    if (isFullRun()) await writeDocuments();
   } finally {
     await server.stop();
   }
@@ -33,6 +35,11 @@ function chosenScenarios(): readonly Scenario[] {
     );
   }
   return names.length === 0 ? scenarios : scenarios.filter(({ name }) => names.includes(name));
+}
+
+/** Only then do all the numbers on the page come from one run. */
+function isFullRun(): boolean {
+  return commandLine.scenarios.length === 0 && !commandLine.short && !isNarrowed(commandLine);
 }
 
 async function runScenario(scenario: Scenario, url: string): Promise<void> {

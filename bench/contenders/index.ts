@@ -7,8 +7,11 @@ import { cacheable } from "./cacheable.js";
 import { cachefence } from "./cachefence.js";
 import { cachified } from "./cachified.js";
 import { catbox } from "./catbox.js";
+import { coalescing } from "./coalescing.js";
 import { lockAndPoll } from "./lock-and-poll.js";
+import { lockOnly } from "./lock-only.js";
 import { naive } from "./naive.js";
+import { xfetchOnly } from "./xfetch-only.js";
 
 /** What a service would use instead of cachefence, and cachefence: in the order of the tables. */
 export const libraries: readonly Contender[] = [
@@ -24,3 +27,9 @@ export const libraries: readonly Contender[] = [
 
 /** Reads with no library around them, which the hit path is measured against. */
 export const floors: readonly Contender[] = [bareGet, bareHmget];
+
+/** The two parts of cachefence alone, between nothing and both. */
+export const steadyStrategies: readonly Contender[] = [naive, lockOnly, xfetchOnly, cachefence];
+
+/** What a cache does at all, what most libraries do, and cachefence: for the pictures. */
+export const basicStrategies: readonly Contender[] = [naive, coalescing, cachefence];

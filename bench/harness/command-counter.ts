@@ -1,7 +1,15 @@
 import { Redis } from "ioredis";
+import { SubscriptionLedger } from "./subscription-ledger.js";
 
 /** How often each command was sent, by its name in lower case. */
 export type CommandCounts = Record<string, number>;
+
+export interface Counted<T> {
+  readonly result: T;
+  readonly sent: CommandCounts;
+  /** Messages that the server pushed to subscribers: one for each of them at each PUBLISH. */
+  readonly pushed: number;
+}
 
 const MARKER = "cachefence-bench:counted";
 
@@ -9,25 +17,25 @@ const MARKER = "cachefence-bench:counted";
  * Counts the commands that clients send, by MONITOR: `INFO commandstats` would also count what a script runs inside
  * the server. MONITOR slows the server down, so nothing is timed while it counts.
  */
-export async function countCommands<T>(
-  url: string,
-  run: () => Promise<T>,
-): Promise<{ result: T; sent: CommandCounts }> {
+export async function countCommands<T>(url: string, run: () => Promise<T>): Promise<Counted<T>> {
   const redis = new Redis(url);
   await redis.ping();
   const monitor = await redis.monitor();
   const sent: CommandCounts = {};
+  const subscriptions = new SubscriptionLedger();
   const caughtUp = new Promise<void>((resolve) => {
-    monitor.on("monitor", (_time: string, [name = "", firstArgument]: string[], source: string) => {
-      if (firstArgument === MARKER) resolve();
-      else if (source !== "lua") sent[name.toLowerCase()] = (sent[name.toLowerCase()] ?? 0) + 1;
+    monitor.on("monitor", (_time: string, [givenName = "", ...given]: string[], source: string) => {
+      if (given[0] === MARKER) return resolve();
+      const name = givenName.toLowerCase();
+      subscriptions.follow(name, given, source);
+      if (source !== "lua") sent[name] = (sent[name] ?? 0) + 1;
     });
   });
   try {
     const result = await run();
     await redis.echo(MARKER);
     await caughtUp;
-    return { result, sent };
+    return { result, sent, pushed: subscriptions.pushed };
   } finally {
     monitor.disconnect();
     redis.disconnect();

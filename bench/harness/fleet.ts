@@ -37,6 +37,11 @@ export class Fleet {
   async stop(): Promise<void> {
     await Promise.all(this.#workers.map((worker) => worker.stop()));
   }
+
+  /** Ends every process in the middle of what it does. */
+  async kill(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.kill()));
+  }
 }
 
 /** One fleet for each contender, all ready before the first is measured. */
@@ -92,6 +97,11 @@ class WorkerProcess {
 
   async stop(): Promise<void> {
     if (this.#process.connected) this.#process.disconnect();
+    await this.#exited;
+  }
+
+  async kill(): Promise<void> {
+    this.#process.kill("SIGKILL");
     await this.#exited;
   }
 

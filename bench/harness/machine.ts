@@ -17,7 +17,8 @@ export function describeMachine(): Machine {
     cpu: cpus()[0]?.model.trim() ?? "unknown",
     cores: cpus().length,
     memoryGiB: Math.round(totalmem() / 2 ** 30),
-    system: `${type()} ${release()}`,
+    // Of the kernel only what its maintainers number, not what a distribution or a host adds.
+    system: `${type()} ${/^\d+\.\d+/.exec(release())?.[0] ?? ""}`,
     node: process.version,
     redis: /v=(\S+)/.exec(version)?.[1] ?? "unknown",
   };

@@ -21,11 +21,28 @@ function fileOf(scenario: string, short: boolean): URL {
 export async function writeRun<Outcome>(run: StoredRun<Outcome>): Promise<void> {
   const file = fileOf(run.scenario, run.short);
   await mkdir(new URL(".", file), { recursive: true });
-  await writeFile(file, `${JSON.stringify(run, roundedNumber, 1)}\n`);
+  await writeFile(file, `${withShortArrays(JSON.stringify(run, roundedNumber, 1))}\n`);
 }
 
-export async function readRun<Outcome>(scenario: string, short = false): Promise<StoredRun<Outcome>> {
-  return JSON.parse(await readFile(fileOf(scenario, short), "utf8")) as StoredRun<Outcome>;
+async function readRun<Outcome>(scenario: string, short: boolean): Promise<StoredRun<Outcome> | undefined> {
+  try {
+    return JSON.parse(await readFile(fileOf(scenario, short), "utf8")) as StoredRun<Outcome>;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** The full run, or where there is none, the short one. */
+export async function latestRun<Outcome>(scenario: string): Promise<StoredRun<Outcome>> {
+  const run = (await readRun<Outcome>(scenario, false)) ?? (await readRun<Outcome>(scenario, true));
+  if (!run) throw new Error(`No run of ${scenario} is stored: npm run bench -- ${scenario}`);
+  return run;
+}
+
+/** A list of numbers takes one line, not one for each of a thousand latencies. */
+function withShortArrays(json: string): string {
+  return json.replace(/\[\s+(-?\d[^\][{}":]*?)\s+\]/g, (_array, numbers: string) => `[${numbers.replace(/\s+/g, "")}]`);
 }
 
 // A microsecond and a thousandth of a ratio are finer than any of this can be repeated.

@@ -52,3 +52,15 @@ export function mostAtOnce(intervals: readonly Interval[]): number {
   }
   return most;
 }
+
+/** The highest number of moments in any window of this length. */
+export function mostWithin(momentsMs: readonly number[], windowMs: number): number {
+  const sorted = [...momentsMs].sort((a, b) => a - b);
+  let first = 0;
+  let most = 0;
+  sorted.forEach((atMs, last) => {
+    while (atMs - sorted[first]! >= windowMs) first++;
+    most = Math.max(most, last - first + 1);
+  });
+  return most;
+}

@@ -26,6 +26,11 @@ export function showSpread(spread: Spread, digits = 0): string {
   return min === max ? median! : `${median} (${min}..${max})`;
 }
 
+/** For a title. */
+export function showRounds(rounds: number, of = ""): string {
+  return rounds === 1 ? `1 round${of}` : `${rounds} rounds${of}; median, min..max`;
+}
+
 export function showNumber(value: number, digits = 0): string {
   return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }

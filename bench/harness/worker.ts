@@ -15,7 +15,7 @@ if (!contender) throw new Error(`${contenderModule} exports no contender`);
 const cache = await contender.open(url);
 
 process.on("message", ({ number, name, input }: ToWorker) => {
-  runJob(name, cache, input).then(
+  runJob(name, cache, input, () => contender.open(url)).then(
     (output) => tell({ kind: "done", number, output }),
     (error: unknown) => tell({ kind: "failed", number, error: String(error instanceof Error ? error.stack : error) }),
   );

@@ -6,7 +6,7 @@ import { type Fleet, startFleets } from "../harness/fleet.js";
 import { showProgress } from "../harness/progress.js";
 import { interleave } from "../harness/rounds.js";
 import { type Spread, mostAtOnce, quantile, spreadOf } from "../harness/statistics.js";
-import { type Table, showNumber, showSpread } from "../harness/table.js";
+import { type Table, showNumber, showRounds, showSpread } from "../harness/table.js";
 import type { StampedeOutput } from "../jobs/stampede.js";
 import type { RunContext, Scenario } from "../scenario.js";
 
@@ -30,7 +30,7 @@ const shapes: readonly Shape[] = [
 
 function casesOf(shape: Shape, short: boolean): StampedeCase[] {
   const { processes, callersPerProcess } = shape;
-  const recomputesMs = short && processes === 1 ? [50] : [50, 700];
+  const recomputesMs = short ? [50] : [50, 700];
   const crowd = `${processes} ${processes === 1 ? "process" : "processes"} x ${callersPerProcess} callers`;
   return recomputesMs.map((recomputeMs) => ({ ...shape, name: `${crowd}, ${recomputeMs} ms`, recomputeMs }));
 }
@@ -83,7 +83,7 @@ export const stampede: Scenario<StampedeOutcome> = {
 
 async function run(context: RunContext): Promise<StampedeOutcome> {
   const { url, short, contenders } = context;
-  const rounds = context.rounds ?? (short ? 2 : 9);
+  const rounds = context.rounds ?? (short ? 2 : 7);
   const outcomes: StampedeOutcome["cases"][number][] = [];
   for (const shape of shapes) {
     const cases = casesOf(shape, short).filter(({ name }) => context.includesCase(name));
@@ -178,7 +178,7 @@ function roundOf(outputs: readonly StampedeOutput[]): Round {
 
 function tables({ rounds, cases }: StampedeOutcome): Table[] {
   return cases.map(({ name, rows }) => ({
-    title: `Stampede: ${name} (${rounds} rounds; median, min..max)`,
+    title: `Stampede: ${name} (${showRounds(rounds)})`,
     columns: [
       "contender",
       "recomputes",

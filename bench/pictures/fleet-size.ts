@@ -1,0 +1,85 @@
+import * as Plot from "@observablehq/plot";
+import { showNumber } from "../harness/table.js";
+import type { FleetGrowthOutcome } from "../scenarios/fleet-growth.js";
+import type { SimulationResults } from "../simulate/results.js";
+import { ink } from "./palette.js";
+import { drawPicture } from "./picture.js";
+
+type Growth = Pick<SimulationResults, "fleetGrowth">;
+type Policy = keyof SimulationResults["fleetGrowth"][number]["byPolicy"];
+
+interface Line {
+  /** In the simulation, and among the measured ones. */
+  readonly policy: Policy;
+  readonly contender: string;
+  readonly colour: string;
+}
+
+const POWERS_OF_TEN = [1, 10, 100, 1_000, 10_000, 100_000];
+const axis: Plot.AxisOptions = {
+  color: ink.muted,
+  ticks: POWERS_OF_TEN,
+  tickFormat: (value: number) => showNumber(value),
+  labelArrow: "none",
+};
+
+// cachefence's rebuild of a cold key is the simulation's lock alone: nothing is there to be refreshed early.
+const lines: readonly Line[] = [
+  { policy: "naive", contender: "naive", colour: ink.naive },
+  { policy: "coalescing", contender: "coalescing", colour: ink.coalescing },
+  { policy: "lockOnly", contender: "cachefence", colour: ink.cachefence },
+];
+
+/** Recomputes of one cold key against the size of the fleet: simulated lines, measured points. */
+export function drawFleetSize({ rows, recomputeMs }: FleetGrowthOutcome, { fleetGrowth }: Growth): string {
+  const simulated = lines.flatMap(({ policy, contender, colour }) =>
+    fleetGrowth.map(({ processes, byPolicy }) => ({
+      contender,
+      colour,
+      processes,
+      recomputes: byPolicy[policy].recomputes,
+    })),
+  );
+  const measured = lines.flatMap(({ contender, colour }) =>
+    (rows.find((row) => row.contender === contender)?.sizes ?? []).map(({ processes, recomputes }) => ({
+      contender,
+      colour,
+      processes,
+      recomputes: recomputes.median,
+    })),
+  );
+  const largest = Math.max(...simulated.map(({ processes }) => processes));
+  const colour = (point: { colour: string }): string => point.colour;
+  return drawPicture({
+    heading: "Recomputes of one cold key as the fleet grows",
+    subheading: `Points: measured. Lines: simulated. ${recomputeMs} ms recompute, 20 requests a second from each process.`,
+    width: 760,
+    height: 380,
+    marginLeft: 64,
+    marginRight: 110,
+    marginTop: 20,
+    marginBottom: 42,
+    x: { type: "log" },
+    y: { type: "log", domain: [0.7, Math.max(...simulated.map(({ recomputes }) => recomputes)) * 1.3] },
+    marks: [
+      Plot.gridY({ stroke: ink.rule, strokeOpacity: 1, ticks: POWERS_OF_TEN }),
+      Plot.axisY({ ...axis, label: "recomputes", tickSize: 0 }),
+      Plot.axisX({ ...axis, label: "processes", labelAnchor: "center", tickSize: 4 }),
+      Plot.line(simulated, { x: "processes", y: "recomputes", z: "contender", stroke: colour, strokeWidth: 1.5 }),
+      Plot.dot(measured, { x: "processes", y: "recomputes", fill: colour, r: 4 }),
+      Plot.text(
+        simulated.filter(({ processes }) => processes === largest),
+        {
+          x: "processes",
+          y: "recomputes",
+          text: ({ contender, recomputes }: { contender: string; recomputes: number }) =>
+            `${contender}\n${showNumber(recomputes)}`,
+          textAnchor: "start",
+          dx: 8,
+          fill: colour,
+          fontWeight: 600,
+        },
+      ),
+    ],
+  });
+}
