@@ -3,7 +3,7 @@ import { performance } from "node:perf_hooks";
 import { actOne } from "./stampede-demo/act-1-one-process.js";
 import { actTwo, explainNoFleet } from "./stampede-demo/act-2-fleet.js";
 import { actThree } from "./stampede-demo/act-3-hot-key.js";
-import { Cleanup } from "./stampede-demo/cleanup.js";
+import { Cleanup } from "./support/cleanup.js";
 import { connectCounting } from "./stampede-demo/counting-client.js";
 import { type DemoOptions, helpText, parseFlags, UsageError } from "./stampede-demo/flags.js";
 import { Output } from "./stampede-demo/output.js";

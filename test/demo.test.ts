@@ -128,7 +128,7 @@ describeOwnRedis("the demo on a server", () => {
       // That server would be somebody's, and the demo would rightly use it.
       if (await isUp(6379)) return;
       const demo = startDemo(smallFlags, {});
-      const port = Number(/demo's own on port (\d+)/.exec(await demo.until(/^Act 1/m))?.[1]);
+      const port = Number(/own on port (\d+)/.exec(await demo.until(/^Act 1/m))?.[1]);
       expect(await isUp(port)).toBe(true);
       demo.child.kill("SIGTERM");
 

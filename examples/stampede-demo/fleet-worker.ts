@@ -1,4 +1,4 @@
-import { Cleanup } from "./cleanup.js";
+import { Cleanup } from "../support/cleanup.js";
 import type { FromWorker, ToWorker } from "./fleet-messages.js";
 import { type MeasuredHerd, prepareHerd } from "./measured-herd.js";
 

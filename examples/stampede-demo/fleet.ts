@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
-import type { Cleanup } from "./cleanup.js";
+import type { Cleanup } from "../support/cleanup.js";
 import type { FromWorker, ToWorker } from "./fleet-messages.js";
 import type { HerdPlan, MeasuredHerd } from "./measured-herd.js";
 import type { RealServer } from "./server-choice.js";

@@ -1,4 +1,4 @@
-import type { Cleanup } from "./cleanup.js";
+import type { Cleanup } from "../support/cleanup.js";
 import { connectCounting } from "./counting-client.js";
 import { FakeDatabase } from "./fake-database.js";
 import { type HerdTimes, runHerd } from "./herd.js";

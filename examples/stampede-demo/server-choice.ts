@@ -1,14 +1,7 @@
-import { connect } from "node:net";
-import type { Cleanup } from "./cleanup.js";
-import { startLocalServer } from "./local-server.js";
+import type { Cleanup } from "../support/cleanup.js";
+import { DEFAULT_PORT, findRealServer, type RealServer } from "../support/real-server.js";
 
-export interface RealServer {
-  readonly kind: "server";
-  readonly url: string;
-  readonly description: string;
-  /** Somebody else's keys may be there, and it is still there afterwards. */
-  readonly isShared: boolean;
-}
+export type { RealServer };
 
 export interface MemoryServer {
   readonly kind: "memory";
@@ -17,54 +10,14 @@ export interface MemoryServer {
 
 export type DemoServer = RealServer | MemoryServer;
 
-const DEFAULT_PORT = 6379;
-const PROBE_TIMEOUT_MS = 500;
-
 export async function chooseServer(cleanup: Cleanup): Promise<DemoServer> {
-  const given = process.env.REDIS_URL;
-  if (given)
-    return { kind: "server", url: given, description: `${withoutCredentials(given)} (REDIS_URL)`, isShared: true };
-
-  if (await answersPing(DEFAULT_PORT)) {
-    const url = `redis://127.0.0.1:${DEFAULT_PORT}`;
-    return { kind: "server", url, description: `localhost:${DEFAULT_PORT}, which answered`, isShared: true };
-  }
-
-  const local = await startLocalServer(["redis-server", "valkey-server"], cleanup);
-  if (local !== undefined) {
-    const description = `a ${local.program} of the demo's own on port ${local.port}, ended with it`;
-    return { kind: "server", url: `redis://127.0.0.1:${local.port}`, description, isShared: false };
-  }
-
-  return {
-    kind: "memory",
-    description:
-      `in memory (ioredis-mock), inside this process: nothing answers at localhost:${DEFAULT_PORT}, ` +
-      "and neither redis-server nor valkey-server starts from PATH",
-  };
-}
-
-function withoutCredentials(url: string): string {
-  const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  return parsed?.host ? `${parsed.protocol}//${parsed.host}` : "the server";
-}
-
-function answersPing(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    let reply = "";
-    const socket = connect({ host: "127.0.0.1", port });
-    const settle = (answered: boolean) => {
-      socket.destroy();
-      resolve(answered);
-    };
-    socket.setTimeout(PROBE_TIMEOUT_MS, () => settle(false));
-    socket.once("error", () => settle(false));
-    socket.once("close", () => settle(false));
-    socket.once("connect", () => socket.write("PING\r\n"));
-    socket.setEncoding("utf8").on("data", (chunk: string) => {
-      reply += chunk;
-      // A server that wants a password answers, too, but the demo has none to give.
-      if (reply.includes("\r\n")) settle(reply.startsWith("+PONG"));
-    });
-  });
+  const server = await findRealServer(cleanup);
+  return (
+    server ?? {
+      kind: "memory",
+      description:
+        `in memory (ioredis-mock), inside this process: nothing answers at localhost:${DEFAULT_PORT}, ` +
+        "and neither redis-server nor valkey-server starts from PATH",
+    }
+  );
 }

@@ -1,4 +1,4 @@
-import type { Cleanup } from "./cleanup.js";
+import type { Cleanup } from "../support/cleanup.js";
 import type { DemoOptions } from "./flags.js";
 import type { Output } from "./output.js";
 import type { OwnKeys } from "./own-keys.js";

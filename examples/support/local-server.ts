@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Cleanup } from "./cleanup.js";
@@ -14,19 +14,21 @@ const START_TIMEOUT_MS = 10_000;
 const GRACE_MS = 2_000;
 const ATTEMPTS = 3;
 
+const PROGRAMS = ["redis-server", "valkey-server"];
+
 /**
- * Starts the first of the programs that is on PATH, in memory only and on the loopback interface; the clean-up ends it.
- * Undefined: there is none, or it does not start.
+ * Starts the first of the two programs that is on PATH, in memory only and on the loopback interface; the clean-up ends
+ * it. Undefined: there is none, or it does not start.
  */
 export async function startLocalServer(
-  programs: readonly string[],
   cleanup: Cleanup,
+  furtherArguments: readonly string[] = [],
 ): Promise<LocalServer | undefined> {
-  for (const program of programs) {
+  for (const program of PROGRAMS) {
     // Between the moment a port is found free and the moment the server binds it, somebody else may take it: try again.
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const port = await findFreePort();
-      const outcome = await launch(program, port, cleanup);
+      const outcome = await launch(program, port, furtherArguments, cleanup);
       if (outcome === "ready") return { program, port };
       if (outcome === "absent") break;
     }
@@ -34,12 +36,18 @@ export async function startLocalServer(
   return undefined;
 }
 
-async function launch(program: string, port: number, cleanup: Cleanup): Promise<"ready" | "absent" | "failed"> {
-  const directory = await mkdtemp(join(tmpdir(), "cachefence-demo-"));
+async function launch(
+  program: string,
+  port: number,
+  furtherArguments: readonly string[],
+  cleanup: Cleanup,
+): Promise<"ready" | "absent" | "failed"> {
+  const directory = await mkdtemp(join(tmpdir(), "cachefence-example-"));
   cleanup.defer(() => rm(directory, { recursive: true, force: true }));
 
   const address = ["--port", String(port), "--bind", "127.0.0.1"];
-  const child = spawn(program, [...address, "--dir", directory, "--save", "", "--appendonly", "no"], {
+  const inMemory = ["--dir", directory, "--save", "", "--appendonly", "no"];
+  const child = spawn(program, [...address, ...inMemory, ...furtherArguments], {
     cwd: directory,
     stdio: ["ignore", "pipe", "ignore"],
   });
@@ -76,13 +84,18 @@ async function end(child: ChildProcess): Promise<void> {
   clearTimeout(killer);
 }
 
-function findFreePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+// Low enough for the bus of a cluster's node, 10,000 above, and mostly below the ports that outgoing connections take.
+async function findFreePort(): Promise<number> {
+  for (;;) {
+    const port = 12_000 + Math.floor(Math.random() * 18_000);
+    if ((await isFree(port)) && (await isFree(port + 10_000))) return port;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const probe = createServer();
-    probe.once("error", reject);
-    probe.listen(0, "127.0.0.1", () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
+    probe.once("error", () => resolve(false));
+    probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
   });
 }
