@@ -28,6 +28,11 @@ export class Fleet {
     return Promise.all(this.#workers.slice(0, processes).map((worker) => worker.run(name, input)));
   }
 
+  /** Runs one job in every process at once, with an input for each. */
+  runEach<Name extends JobName>(name: Name, inputOf: (process: number) => JobInput<Name>): Promise<JobOutput<Name>[]> {
+    return Promise.all(this.#workers.map((worker, process) => worker.run(name, inputOf(process))));
+  }
+
   runIn<Name extends JobName>(index: number, name: Name, input: JobInput<Name>): Promise<JobOutput<Name>> {
     const worker = this.#workers[index];
     if (!worker) throw new RangeError(`No process ${index} in this fleet`);

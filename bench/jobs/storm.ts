@@ -10,8 +10,8 @@ export interface StormInput {
   readonly pauseMs: number;
   readonly recomputeMs: number;
   readonly ttlSeconds: number;
-  /** On average; the pauses are random, so that invalidates come at any moment of a rebuild. */
-  readonly invalidateEveryMs: number;
+  /** From the start on, in order. */
+  readonly invalidateAfterMs: readonly number[];
   /** On the machine's clock. */
   readonly startAtMs: number;
   readonly endAtMs: number;
@@ -34,7 +34,7 @@ interface StampedValue {
 
 /** Reads one key as often as its readers can, and deletes it now and then, as a service does whose rows change. */
 export async function storm(cache: OpenCache, input: StormInput): Promise<StormOutput> {
-  const { key, readers, pauseMs, recomputeMs, ttlSeconds, invalidateEveryMs } = input;
+  const { key, readers, pauseMs, recomputeMs, ttlSeconds, invalidateAfterMs } = input;
   const readBeganAtMs: number[] = [];
   const valueBegunAtMs: number[] = [];
   const latenciesMs: number[] = [];
@@ -62,10 +62,9 @@ export async function storm(cache: OpenCache, input: StormInput): Promise<StormO
     }
   };
   const invalidateUntilTheEnd = async (): Promise<void> => {
-    for (;;) {
-      await sleep(Math.random() * 2 * invalidateEveryMs);
+    for (const afterMs of invalidateAfterMs) {
+      await sleep(Math.max(0, input.startAtMs + afterMs - machineMs()));
       const startedAtMs = machineMs();
-      if (startedAtMs >= input.endAtMs) return;
       await cache.invalidate(key);
       invalidates.push({ startedAtMs, endedAtMs: machineMs() });
     }

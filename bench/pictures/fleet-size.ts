@@ -31,7 +31,10 @@ const lines: readonly Line[] = [
 ];
 
 /** Recomputes of one cold key against the size of the fleet: simulated lines, measured points. */
-export function drawFleetSize({ rows, recomputeMs }: FleetGrowthOutcome, { fleetGrowth }: Growth): string {
+export function drawFleetSize(
+  { rows, recomputeMs, callersPerProcess }: FleetGrowthOutcome,
+  { fleetGrowth }: Growth,
+): string {
   const simulated = lines.flatMap(({ policy, contender, colour }) =>
     fleetGrowth.map(({ processes, byPolicy }) => ({
       contender,
@@ -52,7 +55,9 @@ export function drawFleetSize({ rows, recomputeMs }: FleetGrowthOutcome, { fleet
   const colour = (point: { colour: string }): string => point.colour;
   return drawPicture({
     heading: "Recomputes of one cold key as the fleet grows",
-    subheading: `Points: measured. Lines: simulated. ${recomputeMs} ms recompute, 20 requests a second from each process.`,
+    subheading:
+      `Points: measured, ${callersPerProcess} callers in each process. Lines: simulated, 20 requests/s from each, ` +
+      `which is as many in a recompute of ${recomputeMs} ms.`,
     width: 760,
     height: 380,
     marginLeft: 64,

@@ -2,7 +2,7 @@ import { basicStrategies } from "../contenders/index.js";
 import { cachefence } from "../contenders/cachefence.js";
 import type { Contender } from "../contender.js";
 import { machineMs } from "../harness/clock.js";
-import { countCommands, totalOf } from "../harness/command-counter.js";
+import { type CommandCounts, countCommands, totalOf } from "../harness/command-counter.js";
 import { Fleet } from "../harness/fleet.js";
 import { showProgress } from "../harness/progress.js";
 import { type Spread, spreadOf } from "../harness/statistics.js";
@@ -24,6 +24,8 @@ export interface FleetGrowthMeasurement {
   readonly commands: Spread;
   /** Wake-up messages that the server pushed. */
   readonly messages: Spread;
+  /** By name, in the last round. */
+  readonly sent: CommandCounts;
 }
 
 export interface FleetGrowthOutcome {
@@ -76,18 +78,19 @@ async function measureSizes(
 ): Promise<FleetGrowthMeasurement[]> {
   const measurements: FleetGrowthMeasurement[] = [];
   for (const processes of sizes) {
-    const counts: { recomputes: number; commands: number; messages: number }[] = [];
+    const counts: { recomputes: number; sent: CommandCounts; messages: number }[] = [];
     for (let round = 0; round < rounds; round++) {
       showProgress(`fleet growth: ${contender.name}, ${processes} processes, round ${round + 1} of ${rounds}`);
       const key = `growth:${contender.name}:${processes}:${round}`;
       const { result, sent, pushed } = await countCommands(url, () => rebuildIn(fleet, processes, key));
-      counts.push({ recomputes: result, commands: totalOf(sent), messages: pushed });
+      counts.push({ recomputes: result, sent, messages: pushed });
     }
     measurements.push({
       processes,
       recomputes: spreadOf(counts.map(({ recomputes }) => recomputes)),
-      commands: spreadOf(counts.map(({ commands }) => commands)),
+      commands: spreadOf(counts.map(({ sent }) => totalOf(sent))),
       messages: spreadOf(counts.map(({ messages }) => messages)),
+      sent: counts.at(-1)?.sent ?? {},
     });
   }
   return measurements;
@@ -138,6 +141,7 @@ function tables({ rounds, callersPerProcess, recomputeMs, rows, model }: FleetGr
       notes: [
         "commands: sent by the whole fleet for one rebuild, a script counted as one; messages: wake-ups pushed by the server.",
         `model: ${HOLDER_COMMANDS} commands of the holder, ${WAITING_PROCESS_COMMANDS} of each process that waits, and its one message.`,
+        "What is above it is TIME, by which a process reads the server's clock now and then.",
       ],
     },
   ];

@@ -75,9 +75,9 @@ export const hitPath: Scenario<HitPathOutcome> = {
 async function run(context: RunContext): Promise<HitPathOutcome> {
   const { url, short, contenders } = context;
   // Many short slices rather than few long ones: what else the machine does then falls on all contenders alike.
-  const rounds = context.rounds ?? (short ? 3 : 17);
+  const rounds = context.rounds ?? (short ? 3 : 15);
   const sliceMs = short ? 60 : 120;
-  const warmUpMs = short ? 60 : 500;
+  const warmUpMs = short ? 60 : 300;
   const meter = new ServerCpuMeter(url);
   showProgress("starting a process for each contender");
   const fleets = await startFleets(contenders, 1, url);

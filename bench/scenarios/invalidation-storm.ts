@@ -52,6 +52,8 @@ export const invalidationStorm: Scenario<InvalidationStormOutcome> = {
 async function run({ url, short, contenders, ...context }: RunContext): Promise<InvalidationStormOutcome> {
   const rounds = context.rounds ?? (short ? 1 : 3);
   const durationMs = short ? 1_000 : 2_000;
+  // The same for all contenders of a round.
+  const momentsMs = Array.from({ length: rounds }, () => drawMoments(durationMs));
   showProgress("starting the processes of each contender");
   const fleets = await startFleets(contenders, PROCESSES, url);
   const measured = new Map<Contender, Round[]>(contenders.map((contender) => [contender, []]));
@@ -59,7 +61,8 @@ async function run({ url, short, contenders, ...context }: RunContext): Promise<
     await interleave(contenders, rounds, async (contender, round) => {
       showProgress(`invalidation storm: round ${round + 1} of ${rounds}, ${contender.name}`);
       const key = `storm:${contender.name.replaceAll(" ", "")}:${round}`;
-      measured.get(contender)!.push(roundOf(await stormOnce(key, durationMs, fleets.get(contender)!), durationMs));
+      const outputs = await stormOnce(key, momentsMs[round]!, durationMs, fleets.get(contender)!);
+      measured.get(contender)!.push(roundOf(outputs, durationMs));
     });
   } finally {
     await Promise.all([...fleets.values()].map((fleet) => fleet.stop()));
@@ -75,18 +78,29 @@ async function run({ url, short, contenders, ...context }: RunContext): Promise<
   };
 }
 
-function stormOnce(key: string, durationMs: number, fleet: Fleet): Promise<StormOutput[]> {
+function stormOnce(
+  key: string,
+  momentsMs: readonly number[],
+  durationMs: number,
+  fleet: Fleet,
+): Promise<StormOutput[]> {
   const startAtMs = machineMs() + LEAD_MS;
-  return fleet.run("storm", {
+  return fleet.runEach("storm", (process) => ({
     key,
     readers: READERS_PER_PROCESS,
     pauseMs: READ_PAUSE_MS,
     recomputeMs: RECOMPUTE_MS,
     ttlSeconds: TTL_SECONDS,
-    invalidateEveryMs: (1000 / INVALIDATES_PER_SECOND) * PROCESSES,
+    invalidateAfterMs: momentsMs.filter((_, i) => i % PROCESSES === process),
     startAtMs,
     endAtMs: startAtMs + durationMs,
-  });
+  }));
+}
+
+/** Random moments, so that an invalidate meets a rebuild at any point of it. */
+function drawMoments(durationMs: number): number[] {
+  const count = Math.round((durationMs / 1000) * INVALIDATES_PER_SECOND);
+  return Array.from({ length: count }, () => Math.random() * durationMs).sort((a, b) => a - b);
 }
 
 function roundOf(outputs: readonly StormOutput[], durationMs: number): Round {

@@ -83,7 +83,7 @@ export const stampede: Scenario<StampedeOutcome> = {
 
 async function run(context: RunContext): Promise<StampedeOutcome> {
   const { url, short, contenders } = context;
-  const rounds = context.rounds ?? (short ? 2 : 7);
+  const rounds = context.rounds ?? (short ? 2 : 5);
   const outcomes: StampedeOutcome["cases"][number][] = [];
   for (const shape of shapes) {
     const cases = casesOf(shape, short).filter(({ name }) => context.includesCase(name));

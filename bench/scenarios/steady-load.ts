@@ -68,11 +68,11 @@ async function run({ url, short, contenders }: RunContext): Promise<SteadyLoadOu
 }
 
 function tables({ divisor, rows }: SteadyLoadOutcome): Table[] {
-  const seconds = (ms: number): string => `${showNumber(ms / divisor / 1000, divisor === 1 ? 0 : 2)} s`;
+  const seconds = (ms: number): string => `${showNumber(ms / divisor / 1000, divisor === 1 ? 0 : 1)} s`;
   return [
     {
       title:
-        `Steady load: ${WORKERS} workers, ttl ${seconds(TTL_MS)}, recompute ${seconds(RECOMPUTE_MS)}, beta 1, ` +
+        `Steady load: ${WORKERS} workers, ttl ${seconds(TTL_MS)}, recompute ${showNumber(RECOMPUTE_MS / divisor)} ms, beta 1, ` +
         `${seconds(DURATION_MS)}${divisor === 1 ? "" : ` (all times divided by ${divisor})`}`,
       columns: ["contender", "reads", "hard misses", "recomputes", "simultaneous", "waited", "p99 ms", "longest ms"],
       rows: rows.map((row) => [
