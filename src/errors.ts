@@ -34,7 +34,10 @@ export class SerializationError extends CacheFenceError {
   }
 }
 
-/** Redis did not answer within `redisTimeout`, or the client has lost its connection. Reaches callers as DESIGN tells: see `onRedisError`. */
+/**
+ * Redis did not answer within `redisTimeout`, or the client has lost its connection. `invalidate` and `set` reject with
+ * it, `getOrSet` only under `onRedisError: "throw"`.
+ */
 export class RedisUnavailableError extends CacheFenceError {}
 
 function messageOf(error: unknown): string {

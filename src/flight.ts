@@ -290,7 +290,7 @@ export class Flight {
     const { lock, reporter, throwsOnRedisError } = this.#tools;
     const { key } = this.#names;
     try {
-      if (ttlSeconds === 0) return await lock.releaseHeld(this.#names, token);
+      if (ttlSeconds === 0) return await lock.release(this.#names, token);
       const isStored = await lock.store(this.#names, token, entry, wholeMs(ttlSeconds + this.#request.staleForSeconds));
       if (!isStored) reporter.report("cachefence:refused-store", { key, seconds: entry.deltaSeconds });
       return isStored;
@@ -304,9 +304,11 @@ export class Flight {
     }
   }
 
-  // Not awaited: nobody waits for a lock to be freed. Never rejects.
+  // Not awaited: nobody waits for a lock to be freed, and if it fails the lease ends it. Settled by whoever awaits the end.
   #release(token: Token): void {
-    this.#unfinished.push(this.#tools.lock.release(this.#names, token));
+    const released = this.#tools.lock.release(this.#names, token);
+    released.catch(() => undefined);
+    this.#unfinished.push(released);
   }
 
   #limitPatienceOfJoiners(): void {

@@ -50,10 +50,10 @@ export function holds(condition: LockCondition, held: string | null): boolean {
 // (out of memory) still wakes the waiters of a lock that is already gone, PUBLISH so that a denied channel costs nothing.
 // Only numbers and strings are returned: ioredis-mock can return no others.
 const SCRIPT = `
--- KEYS[1] lock, KEYS[2] entry
--- ARGV[1] "any", "is" or "beginsWith"; ARGV[2] what the lock must hold; ARGV[3] "1" if the entry is written
--- ARGV[4] channel, or "" for no wake-up; ARGV[5] the news
--- ARGV[6..] the writes, each: number of words, verb, index of its key, arguments
+-- KEYS[1] lock; KEYS[2] entry, if that is written
+-- ARGV[1] "any", "is" or "beginsWith"; ARGV[2] what the lock must hold
+-- ARGV[3] channel, or "" for no wake-up; ARGV[4] the news
+-- ARGV[5..] the writes, each: number of words, verb, index of its key, arguments
 -- returns "done", "refused", "foreign", or the error of the write that failed
 local held = redis.call("GET", KEYS[1])
 local isHeld = type(held) == "string"
@@ -66,12 +66,12 @@ elseif ARGV[1] == "is" then
 elseif string.sub(held, 1, #ARGV[2]) ~= ARGV[2] then
   return "refused"
 end
-if ARGV[3] == "1" and redis.call("HEXISTS", KEYS[2], "${ENTRY_MARK}") == 0 and redis.call("EXISTS", KEYS[2]) == 1 then
+if KEYS[2] and redis.call("HEXISTS", KEYS[2], "${ENTRY_MARK}") == 0 and redis.call("EXISTS", KEYS[2]) == 1 then
   return "foreign"
 end
-local news = ARGV[5]
+local news = ARGV[4]
 local failure = nil
-local at = 6
+local at = 5
 while at <= #ARGV and not failure do
   local count = tonumber(ARGV[at])
   local words = { ARGV[at + 1], KEYS[tonumber(ARGV[at + 2])] }
@@ -83,23 +83,25 @@ while at <= #ARGV and not failure do
   end
   at = at + count + 1
 end
-if ARGV[4] ~= "" then redis.pcall("PUBLISH", ARGV[4], news) end
+if ARGV[3] ~= "" then redis.pcall("PUBLISH", ARGV[3], news) end
 return failure or "done"
 `;
 
 export const script = { text: SCRIPT, sha1: createHash("sha1").update(SCRIPT).digest("hex") };
 
-/** KEYS and ARGV of the script. */
+/** The keys that a write touches: an ACL may deny others. */
+export function keysOf(write: GuardedWrite): string[] {
+  return touchesEntry(write) ? [write.names.lock, write.names.entry] : [write.names.lock];
+}
+
+/** ARGV of the script. */
 export function scriptArguments(write: GuardedWrite, canPublish: boolean): (string | Buffer)[] {
   const { names, condition, writes, news } = write;
   const [kind, value] =
     condition === "any" ? ["any", ""] : "is" in condition ? ["is", condition.is] : ["beginsWith", condition.beginsWith];
   return [
-    names.lock,
-    names.entry,
     kind,
     value,
-    touchesEntry(write) ? "1" : "0",
     news !== undefined && canPublish ? names.channel : "",
     news ?? "",
     ...writes.flatMap(({ verb, on, args }) => [String(args.length + 2), verb, on === "lock" ? "1" : "2", ...args]),

@@ -1,5 +1,5 @@
 import type { GuardedOutcome, GuardedWrite } from "./guarded-write.js";
-import { script, scriptArguments } from "./guarded-write.js";
+import { keysOf, script, scriptArguments } from "./guarded-write.js";
 import type { RedisClient } from "./redis-client.js";
 import type { Runtime } from "./runtime.js";
 import { WatchConnection } from "./watch-connection.js";
@@ -41,20 +41,18 @@ export class GuardedWriter {
   }
 
   async #runScript(client: RedisClient, write: GuardedWrite): Promise<GuardedOutcome> {
-    const args = scriptArguments(write, client.isCluster !== true);
-    if (!this.#isLoaded) return this.#evaluate(client, args);
-    try {
-      return outcomeOf(await client.evalsha(script.sha1, 2, ...args));
-    } catch (error) {
-      if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
-      return this.#evaluate(client, args);
+    const keys = keysOf(write);
+    const args = [...keys, ...scriptArguments(write, client.isCluster !== true)];
+    if (this.#isLoaded) {
+      try {
+        return outcomeOf(await client.evalsha(script.sha1, keys.length, ...args));
+      } catch (error) {
+        if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
+      }
     }
-  }
-
-  async #evaluate(client: RedisClient, args: (string | Buffer)[]): Promise<GuardedOutcome> {
-    const outcome = outcomeOf(await client.eval(script.text, 2, ...args));
+    const reply = await client.eval(script.text, keys.length, ...args);
     this.#isLoaded = true;
-    return outcome;
+    return outcomeOf(reply);
   }
 }
 

@@ -7,6 +7,7 @@ export interface OwnConnection {
 }
 
 interface Duplicable {
+  readonly options?: { readonly redisOptions?: object };
   duplicate(...overrides: unknown[]): OwnConnection & WithSocket;
 }
 
@@ -38,7 +39,12 @@ export function openOwnConnection(client: RedisClient, connectTimeoutMs: number)
   const source = client as unknown as Duplicable;
   const connection =
     client.isCluster === true
-      ? source.duplicate([], { clusterRetryStrategy: () => null, lazyConnect: false, redisOptions: mortal })
+      ? // ioredis 5 replaces what it is given here, credentials and all, where 6 merges it.
+        source.duplicate([], {
+          clusterRetryStrategy: () => null,
+          lazyConnect: false,
+          redisOptions: { ...source.options?.redisOptions, ...mortal },
+        })
       : source.duplicate(mortal);
   connection.on("error", () => undefined);
   connection.on("connect", () => connection.stream?.unref?.());

@@ -2,7 +2,7 @@ import { CacheFenceError } from "./errors.js";
 import type { Entry } from "./entry.js";
 import { encodeEntry } from "./entry.js";
 import type { EntryReader, StoredEntry } from "./entry-reader.js";
-import type { GuardedOutcome, GuardedWrite } from "./guarded-write.js";
+import type { GuardedWrite } from "./guarded-write.js";
 import type { GuardedWriter } from "./guarded-writer.js";
 import type { KeyNames } from "./key-names.js";
 import type { RedisLink } from "./redis-link.js";
@@ -20,6 +20,7 @@ export type Token = string & { readonly brand: "token" };
 
 // Tells our tokens from Python's, which are bare hex.
 const OURS = "cachefence:";
+const RELEASE_RETRY_MS = 100;
 const GENERATION_LENGTH = OURS.length + 32;
 
 /** What a claim found: the lock first, then the entry, so that what an earlier holder has stored need not be rebuilt. */
@@ -76,7 +77,7 @@ export class RebuildLock {
 
   /** Frees what a failed attempt may have taken, or may take later: once the client has done with its command. */
   #undo(names: KeyNames, token: Token, sent: Promise<unknown> | undefined): void {
-    const free = (): void => void this.release(names, token);
+    const free = (): void => void this.release(names, token).catch(ignore);
     sent?.then(free, free);
   }
 
@@ -151,30 +152,38 @@ export class RebuildLock {
    * lack of memory must not leave it. Handed over even during an outage: the fence makes a late store safe.
    */
   async store(names: KeyNames, token: Token, entry: Entry, keepMs: number): Promise<boolean> {
-    const outcome = await this.#deliver({
+    const store: GuardedWrite = {
       names,
       condition: { beginsWith: token.slice(0, GENERATION_LENGTH) },
       writes: [{ verb: "del", on: "lock", args: [] }, ...entryWrites(entry, keepMs)],
       news: "stored",
-    });
+    };
+    // Given up by the client: then the caller has been told, and frees the lock.
+    const outcome = await this.#link.deliver((client) => this.#writer.run(client, store), ignore);
     if (outcome === "foreign") throw await this.foreignKeyError(names);
     return outcome === "done";
   }
 
-  /** Frees the lock, if it is still exactly this holder's, and wakes the waiters; true if it was. */
-  async releaseHeld(names: KeyNames, token: Token): Promise<boolean> {
-    const outcome = await this.#deliver({
+  /**
+   * Frees the lock, if it is still exactly this holder's, and wakes the waiters; true if it was. If the client gives it
+   * up (no offline queue, no retries left), it is tried again until the lease has ended the lock anyway.
+   */
+  async release(
+    names: KeyNames,
+    token: Token,
+    untilMs = this.#runtime.monotonicMs() + this.#leaseMs,
+  ): Promise<boolean> {
+    const write: GuardedWrite = {
       names,
       condition: { is: token },
       writes: [{ verb: "del", on: "lock", args: [] }],
       news: "freed",
-    });
-    return outcome === "done";
-  }
-
-  /** The same for whom it is enough that it is sent: if it does not happen, the lease ends the lock. Never rejects. */
-  async release(names: KeyNames, token: Token): Promise<void> {
-    await this.releaseHeld(names, token).catch(() => undefined);
+    };
+    const retry = (): void => {
+      if (this.#runtime.monotonicMs() >= untilMs) return;
+      this.#runtime.startTimer(RELEASE_RETRY_MS, false, () => void this.release(names, token, untilMs).catch(ignore));
+    };
+    return (await this.#link.deliver((client) => this.#writer.run(client, write), retry)) === "done";
   }
 
   /** The fence of `set`: whatever rebuild is in flight, its store is refused from here on. */
@@ -205,10 +214,6 @@ export class RebuildLock {
     return isLockOurs ? foreignKey(names.entry, entry, names.key) : foreignKey(names.lock, lock, names.key);
   }
 
-  #deliver(write: GuardedWrite): Promise<GuardedOutcome> {
-    return this.#link.deliver((client) => this.#writer.run(client, write));
-  }
-
   async #fence(names: KeyNames, writes: GuardedWrite["writes"], news: "stored" | "freed"): Promise<void> {
     const outcome = await this.#link.send((client) =>
       this.#writer.run(client, { names, condition: "any", writes, news }),
@@ -237,4 +242,9 @@ function readable(entry: StoredEntry): Entry | undefined {
 function foreignKey(redisKey: string, type: string, key: string): CacheFenceError {
   const message = `Redis key ${JSON.stringify(redisKey)} holds a ${type} that is not cachefence's; it was left as it is`;
   return new CacheFenceError(message, key);
+}
+
+// For a promise whose failure is dealt with elsewhere, or costs no more than a lease.
+function ignore(): void {
+  // On purpose.
 }

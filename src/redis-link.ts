@@ -25,6 +25,7 @@ export class RedisFault extends Error {
 export interface Tick {
   readonly number: number;
   readonly sentMs: number;
+  deadlineMs: number;
   /** Entry key -> its read of this tick. */
   readonly reads: Map<string, Promise<unknown>>;
   /** Ends a command's wait. Those that are answered stay in it, and calling theirs does nothing. */
@@ -54,6 +55,7 @@ export class RedisLink {
   readonly client: RedisClient;
   readonly #runtime: Runtime;
   readonly #timeoutMs: number;
+  readonly #sweepMs: number;
   /** Called when an outage ends: Redis may be another host by now. */
   onRecovery: () => void = () => undefined;
 
@@ -74,6 +76,7 @@ export class RedisLink {
   constructor(client: RedisClient, timeoutMs: number, runtime: Runtime) {
     this.client = client;
     this.#timeoutMs = timeoutMs;
+    this.#sweepMs = Math.min(LONGEST_SWEEP_MS, timeoutMs / 4);
     this.#runtime = runtime;
     this.#wasReady = client.status === "ready";
   }
@@ -81,9 +84,11 @@ export class RedisLink {
   /** The tick of the commands being sent now. */
   tick(): Tick {
     if (this.#tick === undefined) {
+      const nowMs = this.#runtime.monotonicMs();
       this.#tick = {
         number: ++this.#ticks,
-        sentMs: this.#runtime.monotonicMs(),
+        sentMs: nowMs,
+        deadlineMs: nowMs + this.#timeoutMs,
         reads: new Map(),
         giveUp: [],
         unanswered: 0,
@@ -107,11 +112,14 @@ export class RedisLink {
 
   /**
    * Hands a command to the client whatever its state, to be run once Redis is back; waits for the reply only where
-   * {@link send} would. For what must not be left undone, and is safe to happen late.
+   * {@link send} would. For what must not be left undone, and is safe to happen late: `onFailed` is called when the client
+   * gives it up, however late.
    */
-  deliver<T>(command: (client: RedisClient) => Promise<T>): Promise<T> {
+  deliver<T>(command: (client: RedisClient) => Promise<T>, onFailed: () => void): Promise<T> {
     const refusal = this.#refusal();
-    const reply = this.#await(command(this.client));
+    const sent = command(this.client);
+    sent.catch(onFailed);
+    const reply = this.#await(sent);
     if (refusal === undefined) return reply;
     // The caller is told of the outage; the reply, or the client's own error, has nobody to go to.
     reply.catch(() => undefined);
@@ -152,8 +160,13 @@ export class RedisLink {
   #failed(tick: Tick, thrown: unknown): Error {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
     const { message } = error;
-    if (IS_REPLY.test(message)) this.#answered(tick);
-    else if (--tick.unanswered === 0) this.#open.delete(tick);
+    if (IS_REPLY.test(message)) {
+      this.#answered(tick);
+    } else {
+      // The client gave up before this link did (`commandTimeout`).
+      if (--tick.unanswered === 0) this.#open.delete(tick);
+      if (!this.#isLost() && this.#latestAnswered < tick.number) this.#beginSilence();
+    }
     return CONCERNS_THE_KEY.test(message) ? error : new RedisFault(message, error);
   }
 
@@ -191,32 +204,33 @@ export class RedisLink {
 
   // The caller's own socket keeps the process alive while a reply is due, so this timer need not.
   #startSweep(): void {
-    this.#runtime.startTimer(Math.min(LONGEST_SWEEP_MS, this.#timeoutMs / 4), false, () => {
-      // After a blocked event loop the replies are there, but timers come before sockets: those are read first.
-      setImmediate(() => {
-        this.#sweep();
-        this.#isSweeping = this.#open.size > 0;
-        if (this.#isSweeping) this.#startSweep();
-      });
+    const dueMs = this.#runtime.monotonicMs() + this.#sweepMs;
+    this.#runtime.startTimer(this.#sweepMs, false, () => {
+      this.#sweep(Math.max(0, this.#runtime.monotonicMs() - dueMs));
+      this.#isSweeping = this.#open.size > 0;
+      if (this.#isSweeping) this.#startSweep();
     });
   }
 
-  #sweep(): void {
+  #sweep(lateMs: number): void {
     const isLost = this.#isLost();
     const nowMs = this.#runtime.monotonicMs();
     for (const tick of this.#open) {
-      if (!isLost && nowMs - tick.sentMs < this.#timeoutMs) return;
+      // A process that was stopped, or whose event loop was blocked, could read no reply in that time; and the first timer to
+      // fire afterwards comes before the sockets.
+      tick.deadlineMs += Math.min(lateMs, nowMs - tick.sentMs);
+      if (!isLost && nowMs < tick.deadlineMs) continue;
       this.#open.delete(tick);
-      if (!isLost && this.#latestAnswered < tick.number) this.#beginSilence(nowMs);
+      if (!isLost && this.#latestAnswered < tick.number) this.#beginSilence();
       const fault = isLost ? this.#lostFault() : this.#timeoutFault();
       for (const giveUp of tick.giveUp) giveUp(fault);
     }
   }
 
-  #beginSilence(nowMs: number): void {
+  #beginSilence(): void {
     if (this.#isSilent) return;
     this.#isSilent = true;
-    this.#nextProbeMs = nowMs + PROBE_INTERVAL_MS;
+    this.#nextProbeMs = this.#runtime.monotonicMs() + PROBE_INTERVAL_MS;
     this.#expectRecovery();
   }
 

@@ -107,8 +107,8 @@ export class WakeUp {
     ears?.delete(ear);
     if (ears?.size !== 0) return;
     this.#ears.delete(channel);
-    // If it fails, the connection has ended, and the subscription with it.
-    if (ear.subscription !== undefined) this.#subscriber?.unsubscribe(channel).catch(() => undefined);
+    // Whoever subscribed: another ear may have, and be gone. If it fails, the connection has ended, and all with it.
+    this.#subscriber?.unsubscribe(channel).catch(() => undefined);
   }
 }
 

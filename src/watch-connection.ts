@@ -1,5 +1,5 @@
 import type { GuardedOutcome, GuardedWrite, Write } from "./guarded-write.js";
-import { ENTRY_MARK, holds, touchesEntry } from "./guarded-write.js";
+import { ENTRY_MARK, holds, keysOf, touchesEntry } from "./guarded-write.js";
 import type { OwnConnection } from "./own-connection.js";
 import { openOwnConnection } from "./own-connection.js";
 import type { RedisClient } from "./redis-client.js";
@@ -72,9 +72,6 @@ export class WatchConnection {
         connection.publish(write.names.channel, write.news).catch(() => undefined);
       }
       return outcome;
-    } catch (error) {
-      this.#drop(connection);
-      throw error;
     } finally {
       isOver = true;
       cancelDeadline();
@@ -102,7 +99,7 @@ async function transact(connection: WatchingClient, write: GuardedWrite): Promis
   for (;;) {
     // In one trip, in this order: what is read after WATCH is guarded by it.
     const [, held, ttlMs, isEntry, exists] = await Promise.all([
-      connection.watch(names.lock, names.entry),
+      connection.watch(...keysOf(write)),
       connection.get(names.lock),
       connection.pttl(names.lock),
       touchesEntry(write) ? connection.hexists(names.entry, ENTRY_MARK) : 1,
@@ -119,7 +116,10 @@ async function transact(connection: WatchingClient, write: GuardedWrite): Promis
     for (const { verb, on, args } of write.writes) {
       transaction[verb](names[on], ...args);
     }
-    const replies = await transaction.exec();
+    const replies = await transaction.exec().catch((error: unknown) => {
+      // EXECABORT tells only that a command was refused; which error that was stands behind it.
+      throw (error as { previousErrors?: Error[] }).previousErrors?.[0] ?? error;
+    });
     // null: somebody wrote to the lock or the entry since WATCH; look again.
     if (replies === null) continue;
     const failure = replies.find(([error]) => error !== null);

@@ -3,7 +3,7 @@ import { Redis } from "ioredis";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { GuardedWrite, Write } from "../src/guarded-write.js";
-import { script, scriptArguments } from "../src/guarded-write.js";
+import { keysOf, script, scriptArguments } from "../src/guarded-write.js";
 import type { Word } from "./explore/model.js";
 import { ModelServer } from "./explore/model.js";
 import { describeOwnRedis } from "./support/describe-redis.js";
@@ -66,10 +66,9 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 12,
     arbitrary: fc.tuple(guardedWrite, fc.boolean(), fc.boolean()).map(([guarded, canPublish, bySha]): Step => {
-      const args = scriptArguments(guarded, canPublish);
-      return bySha
-        ? { name: "evalsha", args: [script.sha1, "2", ...args] }
-        : { name: "eval", args: [script.text, "2", ...args] };
+      const keys = keysOf(guarded);
+      const args = [String(keys.length), ...keys, ...scriptArguments(guarded, canPublish)];
+      return bySha ? { name: "evalsha", args: [script.sha1, ...args] } : { name: "eval", args: [script.text, ...args] };
     }),
   },
   { weight: 1, arbitrary: fc.constantFrom<Step>({ memory: "out" }, { memory: "back" }, { memory: "back" }) },

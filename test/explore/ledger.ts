@@ -222,7 +222,8 @@ export class Ledger {
 
 /** The writes among the words of the script, as "verb key"; and the version that a rebuild stores. */
 function parseGuardedWrite(args: readonly Word[]): GuardedWrite {
-  const words = args.slice(9);
+  const keyCount = Number(args[1]);
+  const words = args.slice(2 + keyCount + 4);
   const writes: string[] = [];
   let version: string | undefined;
   for (let at = 0; at < words.length; at += Number(words[at]) + 1) {

@@ -70,10 +70,10 @@ export class ModelServer {
         return this.#publish(key, rest[0]!);
       case "eval":
         this.#scripts.add(createSha1(key));
-        return this.#guardedWrite(args.slice(2));
+        return this.#guardedWrite(args.slice(2, 2 + Number(args[1])), args.slice(2 + Number(args[1])));
       case "evalsha":
         if (!this.#scripts.has(key)) throw new ReplyError("NOSCRIPT No matching script. Please use EVAL.");
-        return this.#guardedWrite(args.slice(2));
+        return this.#guardedWrite(args.slice(2, 2 + Number(args[1])), args.slice(2 + Number(args[1])));
       default:
         throw new Error(`The model has no ${name}`);
     }
@@ -186,17 +186,19 @@ export class ModelServer {
   }
 
   // Step by step what the Lua text in guarded-write.ts does.
-  #guardedWrite([lockWord, entryWord, kind, wanted, touchesEntry, channel, news, ...writes]: readonly Word[]): string {
-    const keys = [textOf(lockWord!), textOf(entryWord!)] as const;
-    const held = this.#string(keys[0]);
+  #guardedWrite(keyWords: readonly Word[], [kind, wanted, channel, news, ...writes]: readonly Word[]): string {
+    const keys = keyWords.map(textOf);
+    const lock = keys[0]!;
+    const held = this.#string(lock);
     if (kind === "any") {
-      if (held !== null && this.pttl(keys[0]) === -1) return "foreign";
+      if (held !== null && this.pttl(lock) === -1) return "foreign";
     } else if (held === null || !(kind === "is" ? held === wanted : held.startsWith(textOf(wanted!)))) {
       return "refused";
     }
-    if (touchesEntry === "1") {
-      const isEntry = this.execute("hexists", [keys[1], "v"]);
-      if (isEntry === 0 && this.#find(keys[1]) !== undefined) return "foreign";
+    const entry = keys[1];
+    if (entry !== undefined) {
+      const isEntry = this.execute("hexists", [entry, "v"]);
+      if (isEntry === 0 && this.#find(entry) !== undefined) return "foreign";
     }
     let failure: string | undefined;
     for (let at = 0; at < writes.length && failure === undefined; at += Number(writes[at]) + 1) {

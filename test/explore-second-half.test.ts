@@ -1,0 +1,3 @@
+import { exploreHalf } from "./explore/half.js";
+
+exploreHalf(1);
