@@ -5,13 +5,15 @@ import { Cleanup } from "../support/cleanup.js";
 import { needRealServer } from "../support/real-server.js";
 import { type ServiceProcess, startService } from "./service-process.js";
 
-// `npm run example:load -- --seconds 10 --connections 50`: the same requests to the service, without and with its cache.
+// `npm run example:load -- --seconds 10 --connections 20`: the same requests to the service, without and with its cache.
 
 const COUNTRIES = ["de", "fr", "gb", "it"];
 
 interface Measured {
   readonly queries: number;
   readonly rebuilds: number;
+  /** Requests that found nothing to serve, and so had to wait for a rebuild. */
+  readonly misses: number;
   readonly meanRebuildMs: number;
   readonly requests: number;
   readonly requestsPerSecond: number;
@@ -25,6 +27,8 @@ async function measure(service: ServiceProcess, load: { seconds: number; connect
   const paths = COUNTRIES.map((country) => `/top-products/${country}`);
   // So that a value is at hand from the first counted request on.
   for (const path of paths) await (await fetch(service.address + path)).json();
+  const count = async () => (await (await fetch(`${service.address}/counters`)).json()) as Measured;
+  const { misses: missesBefore } = await count();
 
   const { latency, requests, errors, non2xx } = await autocannon({
     url: service.address,
@@ -33,11 +37,12 @@ async function measure(service: ServiceProcess, load: { seconds: number; connect
     timeout: 60,
     requests: paths.map((path) => ({ path })),
   });
-  const { queries, rebuilds } = (await (await fetch(`${service.address}/counters`)).json()) as Measured;
+  const { queries, rebuilds, misses } = await count();
   const metrics = await (await fetch(`${service.address}/metrics`)).text();
   return {
     queries,
     rebuilds,
+    misses: misses - missesBefore,
     meanRebuildMs: (1000 * sum(metrics, "cachefence_rebuild_seconds_sum")) / rebuilds,
     requests: requests.total,
     requestsPerSecond: requests.total / load.seconds,
@@ -68,7 +73,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, () => void cleanup.run().then(() => process.exit(1)));
 }
 try {
-  const flags = { seconds: { type: "string", default: "10" }, connections: { type: "string", default: "50" } } as const;
+  const flags = { seconds: { type: "string", default: "10" }, connections: { type: "string", default: "20" } } as const;
   const { values } = parseArgs({ options: flags });
   const load = { seconds: Number(values.seconds), connections: Number(values.connections) };
 
@@ -92,7 +97,8 @@ try {
   print("cache on", on);
   console.log(
     `Queries are as PostgreSQL counted them. With the cache: ${on.rebuilds} rebuilds, ${on.queries} queries, ` +
-      `${Math.round(on.meanRebuildMs)} ms per rebuild.`,
+      `${Math.round(on.meanRebuildMs)} ms per rebuild, ` +
+      `and ${on.misses} requests waited for one.`,
   );
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
