@@ -5,6 +5,11 @@ import type { Answer, Question } from "./shop-messages.js";
 // PostgreSQL needs nothing installed here, but it computes on the thread that it is called on. In a process of its own it
 // keeps the event loop of the service free, as a database on another machine would.
 
+// An interrupt at the terminal reaches this process too; the service ends it when its own work is done.
+process.on("SIGINT", () => undefined);
+// In memory: there is nothing to save.
+process.once("disconnect", () => process.exit());
+
 const TOP_PRODUCTS = `
   select p.name, count(*)::int as orders, sum(o.cents)::int as cents,
     percentile_disc(0.5) within group (order by o.cents) as "medianCents"
@@ -52,7 +57,4 @@ process.on("message", (question: Question) => {
     (error: unknown) => send({ error: String(error) }),
   );
 });
-// An interrupt at the terminal reaches this process too; the service ends it when its own work is done.
-process.on("SIGINT", () => undefined);
-process.once("disconnect", () => void database.close().finally(() => process.exit()));
 send({ result: "ready" });
