@@ -112,6 +112,8 @@ describe("a reply", () => {
   it("costs no timer of its own, none that keeps the process alive, and none once it has come", async () => {
     const { runtime, send } = setUp();
     const sent = Array.from({ length: 100 }, send);
+    await settle();
+    sent.push(send()); // In another tick.
     expect(runtime.delaysMs).toHaveLength(1);
     expect(runtime.refs).toBe(0);
     for (const { reply } of sent) reply.resolve("reply");
