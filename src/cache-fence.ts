@@ -103,7 +103,7 @@ export class CacheFence {
     this.#link.onRecovery = () => {
       this.#clock.distrust();
     };
-    this.#reader = new EntryReader(this.#link, this.#clock);
+    this.#reader = new EntryReader(this.#link, this.#clock, this.#naming);
     this.#writer = new GuardedWriter(redis, redisTimeoutMs, runtime);
     this.#wakeUp = new WakeUp(redis, redisTimeoutMs, runtime);
     this.#lock = new RebuildLock(this.#link, this.#writer, this.#reader, runtime, leaseMs);
@@ -166,7 +166,7 @@ export class CacheFence {
   // The algorithm. A call comes back here when the flight that it joined ended with nothing that it may use.
   async #answer(call: Call): Promise<unknown> {
     try {
-      const stored = await this.#reader.readInTick(this.#naming.entryOf(call.key));
+      const stored = await this.#reader.readInTick(call.key);
       const nowSeconds = this.#clock.nowSeconds();
       const found = this.#servable(call, stored, nowSeconds);
       if (found === undefined) return await this.#fill(call, stored === "corrupt" ? undefined : stored);

@@ -1,5 +1,6 @@
 import type { Entry } from "./entry.js";
 import { decodeEntry } from "./entry.js";
+import type { KeyNaming } from "./key-names.js";
 import type { RedisLink } from "./redis-link.js";
 import type { ServerClock } from "./server-clock.js";
 
@@ -9,10 +10,12 @@ export type StoredEntry = Entry | "corrupt" | undefined;
 export class EntryReader {
   readonly #link: RedisLink;
   readonly #clock: ServerClock;
+  readonly #naming: KeyNaming;
 
-  constructor(link: RedisLink, clock: ServerClock) {
+  constructor(link: RedisLink, clock: ServerClock, naming: KeyNaming) {
     this.#link = link;
     this.#clock = clock;
+    this.#naming = naming;
   }
 
   read(entryKey: string): Promise<StoredEntry> {
@@ -26,13 +29,13 @@ export class EntryReader {
    * since. Within a tick none can have: whatever reply a caller of this tick has seen had left Redis before the tick began,
    * so before the read was sent.
    */
-  readInTick(entryKey: string): Promise<StoredEntry> {
+  readInTick(key: string): Promise<StoredEntry> {
     const tick = this.#link.tick();
-    const sent = tick.reads.get(entryKey) as Promise<StoredEntry> | undefined;
+    const sent = tick.reads.get(key) as Promise<StoredEntry> | undefined;
     if (sent !== undefined) return sent;
     if (tick.reads.size === 0) this.#clock.sampleIfDue(tick.sentMs);
-    const read = this.read(entryKey);
-    tick.reads.set(entryKey, read);
+    const read = this.read(this.#naming.entryOf(key));
+    tick.reads.set(key, read);
     return read;
   }
 }

@@ -26,7 +26,7 @@ export interface Tick {
   readonly number: number;
   readonly sentMs: number;
   deadlineMs: number;
-  /** Entry key -> its read of this tick. */
+  /** Key -> its read of this tick. */
   readonly reads: Map<string, Promise<unknown>>;
   /** Ends a command's wait. Those that are answered stay in it, and calling theirs does nothing. */
   readonly giveUp: ((reason: RedisFault) => void)[];

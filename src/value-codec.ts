@@ -18,10 +18,14 @@ function serializeJson(value: unknown): string {
 
 function createJsonDeserializer(): (stored: Buffer) => unknown {
   // Callers of one tick share one read and come here one after the other: its text is made once for all of them.
-  let last: { readonly stored: Buffer; readonly text: string } | undefined;
+  let last: Buffer | undefined;
+  let text = "";
   return (stored) => {
-    if (last?.stored !== stored) last = { stored, text: stored.toString() };
-    return last.text === UNDEFINED ? undefined : (JSON.parse(last.text) as unknown);
+    if (stored !== last) {
+      text = stored.toString();
+      last = stored;
+    }
+    return text === UNDEFINED ? undefined : (JSON.parse(text) as unknown);
   };
 }
 
