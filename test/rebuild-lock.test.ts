@@ -19,6 +19,9 @@ const entry = { value: Buffer.from('"value"'), deltaSeconds: 0.5, expirySeconds:
 const rival = `cachefence:${"f".repeat(32)}`;
 const pythons = "0123456789abcdef0123456789abcdef";
 
+/** Looks until it is so, for as long as a busy machine may need. */
+const eventually = <T>(look: () => T) => expect.poll(look, { timeout: 10_000 });
+
 for (const major of majors) {
   describeRedis(`RebuildLock, ioredis ${major.name}`, (url) => suite(major, url));
 }
@@ -172,7 +175,7 @@ function suite(major: IoredisMajor, url: string): void {
       });
       expect(await claim).toBeInstanceOf(RedisFault);
       go.resolve();
-      await expect.poll(() => heard).toEqual(["freed"]);
+      await eventually(() => heard).toEqual(["freed"]);
       expect(await held()).toBeNull();
     });
 
@@ -184,7 +187,7 @@ function suite(major: IoredisMajor, url: string): void {
       };
       Object.assign(client, { set: loseReply });
       await expect(lock.claim(names)).rejects.toBeInstanceOf(RedisFault);
-      await expect.poll(() => heard).toEqual(["freed"]);
+      await eventually(() => heard).toEqual(["freed"]);
       expect(await held()).toBeNull();
     });
 
@@ -266,7 +269,7 @@ function suite(major: IoredisMajor, url: string): void {
       expect(await takeover).toBeInstanceOf(RedisFault);
       restore();
       go.resolve();
-      await expect.poll(() => heard).toEqual(["freed"]);
+      await eventually(() => heard).toEqual(["freed"]);
       expect(await held()).toBeNull();
     });
   });
@@ -276,8 +279,8 @@ function suite(major: IoredisMajor, url: string): void {
 
     /** The moment at which a renewal has been answered. */
     async function untilRenewed(): Promise<void> {
-      await expect.poll(() => raw.pttl(names.lock)).toBeGreaterThan(leaseMs / 2);
-      await expect.poll(() => runtime.delaysMs.includes(renewalsMs)).toBe(true);
+      await eventually(() => raw.pttl(names.lock)).toBeGreaterThan(leaseMs / 2);
+      await eventually(() => runtime.delaysMs.includes(renewalsMs)).toBe(true);
     }
 
     it("is renewed every third of its lease, by a timer that keeps no process alive", async () => {
@@ -307,7 +310,7 @@ function suite(major: IoredisMajor, url: string): void {
       await lose();
       await raw.pexpire(names.lock, 30_000);
       await runtime.advance(renewalsMs);
-      await expect.poll(() => onLost.mock.calls.length).toBe(1);
+      await eventually(() => onLost.mock.calls.length).toBe(1);
       await runtime.advance(leaseMs);
       expect(onLost).toHaveBeenCalledTimes(1);
       expect(runtime.delaysMs.filter((ms) => ms > redisTimeoutMs)).toEqual([]);
@@ -353,7 +356,7 @@ function suite(major: IoredisMajor, url: string): void {
       expect(await raw.hgetall(names.entry)).toEqual({ v: '"value"', delta: "0.5", expiry: "4000000000" });
       expect(await raw.pttl(names.entry)).toBeGreaterThan(30_000);
       expect(await held()).toBeNull();
-      await expect.poll(() => heard).toEqual(["stored"]);
+      await eventually(() => heard).toEqual(["stored"]);
     });
 
     it.each(["the holder", "the taker"])("is accepted once in a generation, here from %s", async (first) => {
@@ -394,7 +397,7 @@ function suite(major: IoredisMajor, url: string): void {
       const token = await claimed();
       expect(await lock.release(names, token)).toBe(true);
       expect(await held()).toBeNull();
-      await expect.poll(() => heard).toEqual(["freed"]);
+      await eventually(() => heard).toEqual(["freed"]);
       expect(await lock.release(names, token)).toBe(false);
       await raw.ping();
       expect(heard).toEqual(["freed"]);
@@ -419,7 +422,7 @@ function suite(major: IoredisMajor, url: string): void {
         await runtime.advance(100);
       }
       expect(failed()).toBe(3);
-      await expect.poll(held).toBeNull();
+      await eventually(held).toBeNull();
       expect(runtime.refs).toBe(0);
     });
 
@@ -444,7 +447,7 @@ function suite(major: IoredisMajor, url: string): void {
       const isReady = once(client, "ready");
       await expect(lock.release(names, token)).rejects.toThrow("lost its connection");
       await isReady;
-      await expect.poll(held).toBeNull();
+      await eventually(held).toBeNull();
     });
   });
 
@@ -458,7 +461,7 @@ function suite(major: IoredisMajor, url: string): void {
         await fence();
         expect(await held()).toBeNull();
       }
-      await expect.poll(() => heard).toEqual([news, news]);
+      await eventually(() => heard).toEqual([news, news]);
     });
   });
 }
