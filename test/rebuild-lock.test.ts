@@ -45,10 +45,11 @@ function suite(major: IoredisMajor, url: string): void {
     client = new major.Redis(url);
     subscriber = new major.Redis(url);
     await client.ping();
-    names = new KeyNaming(client, `${prefix}${++tests}:`).namesOf("key");
+    const naming = new KeyNaming(client, `${prefix}${++tests}:`);
+    names = naming.namesOf("key");
     runtime = new ManualRuntime();
     const link = new RedisLink(client, redisTimeoutMs, runtime);
-    const reader = new EntryReader(link, new ServerClock(link, runtime));
+    const reader = new EntryReader(link, new ServerClock(link, runtime), naming);
     lock = new RebuildLock(link, new GuardedWriter(client, redisTimeoutMs, runtime), reader, runtime, leaseMs);
     heard = [];
     subscriber.on("message", (_, news: string) => heard.push(news));
