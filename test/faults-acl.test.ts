@@ -2,10 +2,12 @@ import { once } from "node:events";
 import { CacheFence, type CacheFenceOptions } from "cachefence";
 import type { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { RedisFault } from "../src/redis-link.js";
 import { deferred } from "./support/deferred.js";
 import { describeOwnRedis, uniquePrefix } from "./support/describe-redis.js";
 import { majors } from "./support/ioredis.js";
 import { type RedisServer, startRedis } from "./support/redis-server.js";
+import { startTcpProxy } from "./support/tcp-proxy.js";
 import { until } from "./support/waiting.js";
 
 // No test lasts as long as this lease: a lock that is gone was freed by somebody.
@@ -74,6 +76,23 @@ describeOwnRedis("a server that denies", () => {
       return { values: await Promise.all([holder, waiter]), recomputes, waits: waiting.stats().waits };
     }
 
+    /** Rebuilds of several keys, whose recomputes run until they are told to finish. */
+    async function startRebuilds(cache: CacheFence) {
+      const keys = ["a", "b", "c", "d", "e"];
+      const finish = deferred();
+      let started = 0;
+      const calls = keys.map((key) =>
+        cache.getOrSet(key, 60, async () => {
+          started++;
+          await finish.promise;
+          return key;
+        }),
+      );
+      await until("all have started", () => started === keys.length);
+      expect(await Promise.all(keys.map(isLocked))).toEqual(keys.map(() => true));
+      return { keys, values: Promise.all(calls), finish: finish.resolve };
+    }
+
     describe("scripting", () => {
       const noScripting = ["~*", "&*", "+@all", "-@scripting"];
 
@@ -119,6 +138,62 @@ describeOwnRedis("a server that denies", () => {
         }
         expect(await Promise.all(calls)).toEqual([1, 1, 1, 1, 1]);
         expect(await isLocked("key")).toBe(false);
+      });
+
+      it("changes nothing: no lock is left of rebuilds that end while the server is silent", async () => {
+        const cache = fenceOver(await openClient(...noScripting), { redisTimeout: 0.4 });
+        await cache.set("warm", 60, 1);
+        const rebuilds = await startRebuilds(cache);
+        server.process.kill("SIGSTOP");
+        try {
+          rebuilds.finish();
+          expect(await rebuilds.values).toEqual(rebuilds.keys);
+        } finally {
+          server.process.kill("SIGCONT");
+        }
+        await until("the locks are free", async () => !(await Promise.all(rebuilds.keys.map(isLocked))).includes(true));
+      });
+
+      it("changes nothing: no lock is left of rebuilds that end while the connection is lost", async () => {
+        const proxy = await startTcpProxy(server.port);
+        try {
+          const client = await openClient(...noScripting);
+          const far = client.duplicate({ port: proxy.port, retryStrategy: () => 50 });
+          far.on("error", () => undefined);
+          clients.push(far);
+          const cache = fenceOver(far, { redisTimeout: 0.4 });
+          await until("the client is ready", () => far.status === "ready");
+          await cache.set("warm", 60, 1);
+          const rebuilds = await startRebuilds(cache);
+          proxy.down();
+          await until("the client knows", () => far.status !== "ready");
+          rebuilds.finish();
+          expect(await rebuilds.values).toEqual(rebuilds.keys);
+          const tries = proxy.accepted;
+          await until("it has tried again in vain", () => proxy.accepted >= tries + 3);
+          proxy.heal();
+          await until(
+            "the locks are free",
+            async () => !(await Promise.all(rebuilds.keys.map(isLocked))).includes(true),
+          );
+        } finally {
+          await proxy.stop();
+        }
+      });
+
+      it("hides no cause behind that of the aborted transaction: out of memory is said to be that", async () => {
+        const cache = fenceOver(await openClient(...noScripting), { onRedisError: "throw" });
+        await cache.set("warm", 60, 1);
+        try {
+          const call = cache.getOrSet("key", 60, async () => {
+            await admin.config("SET", "maxmemory", "1");
+            return "value";
+          });
+          await expect(call).rejects.toThrow(/OOM/);
+          await expect(cache.set("key", 60, 1)).rejects.toThrow(/OOM/);
+        } finally {
+          await admin.config("SET", "maxmemory", "0");
+        }
       });
 
       it("is noticed when it begins, and when it ends", async () => {
@@ -187,6 +262,30 @@ describeOwnRedis("a server that denies", () => {
         await expect(cache.invalidate("key")).rejects.toThrow(/^NOPERM /);
         expect(recomputes).toBe(0);
         expect(cache.stats().redisErrors).toBe(0);
+      });
+
+      it.each([
+        ["by script", []],
+        ["without scripting", ["-@scripting"]],
+      ])("surfaces the error of an entry that may only be read, and leaves no lock, %s", async (_, rules) => {
+        const onlyReads = [`%R~${namespace}key`, `~${namespace}key:lock`, "&*", "+@all", ...rules];
+        const cache = fenceOver(await openClient(...onlyReads));
+        await expect(cache.getOrSet("key", 60, () => "value")).rejects.toThrow(/NOPERM|can't access/);
+        await expect(cache.set("key", 60, "value")).rejects.toThrow(/NOPERM|can't access/);
+        await until("the lock is free", async () => !(await isLocked("key")));
+      });
+
+      it.each([
+        ["by script", []],
+        ["without scripting", ["-@scripting"]],
+      ])("surfaces the error of a write that is denied, and leaves no lock, %s", async (_, rules) => {
+        const cache = fenceOver(await openClient("~*", "&*", "+@all", "-hset", ...rules));
+        for (const act of [() => cache.getOrSet("key", 60, () => "value"), () => cache.set("key", 60, "value")]) {
+          const error: unknown = await act().catch((thrown: unknown) => thrown);
+          expect(error).not.toBeInstanceOf(RedisFault);
+          expect((error as Error).message).toMatch(/NOPERM|can't run this command/);
+        }
+        await until("the lock is free", async () => !(await isLocked("key")));
       });
 
       it("surfaces the error of an entry that no pattern covers", async () => {

@@ -119,6 +119,27 @@ describeOwnRedis("a network that fails", () => {
         expect(await isLocked("key")).toBe(false);
       });
 
+      it("recognises its own takeover when the reply to it was lost, and does not wait for itself", async () => {
+        const { cache } = await openFence({ waitForLock: 1 }, reconnectsAtOnce);
+        await observer.set(`${namespace}key:lock`, `cachefence:${"0".repeat(32)}`, "PX", 60_000);
+        const scripts = async () =>
+          Number(/cmdstat_evalsha:calls=(\d+)/.exec(await observer.info("commandstats"))?.[1] ?? 0);
+        const before = await scripts();
+        const lost = proxy.loseReplyTo(/\r\nevalsha\r\n/i);
+        let sent = 0;
+        const value = await cache.getOrSet("key", 60, async () => {
+          sent = (await scripts()) - before;
+          return "value";
+        });
+        await lost;
+        expect(value).toBe("value");
+        // The one whose reply was lost, and the same again: none to take the lock from itself.
+        expect(sent).toBe(2);
+        expect(cache.stats()).toMatchObject({ takeovers: 1, redisErrors: 0 });
+        expect(await isStored("key")).toBe(true);
+        expect(await isLocked("key")).toBe(false);
+      });
+
       it("resolves an invalidate whose reply was lost, once the client has sent it again", async () => {
         const { cache } = await openFence({}, reconnectsAtOnce);
         const lost = proxy.loseReplyTo(/\r\nevalsha\r\n/i);
@@ -238,6 +259,42 @@ describeOwnRedis("a network that fails", () => {
         expect(await isStored("key")).toBe(true);
       });
 
+      it("leaves no lock of a takeover that went into it", async () => {
+        const { client, cache } = await openFence({ waitForLock: 0.2 });
+        const rival = `cachefence:${"0".repeat(32)}`;
+        await observer.set(`${namespace}key:lock`, rival, "PX", 60_000);
+        const arrived = proxy.holdFrom(/\r\nevalsha\r\n/i);
+        const call = cache.getOrSet("key", 60, () => "value");
+        await arrived;
+        expect(await call).toBe("value");
+        proxy.heal();
+        await until("the late takeover is freed", async () => {
+          await client.ping();
+          return !(await isLocked("key"));
+        });
+      });
+
+      it("costs the deadline, and no more, after close() too, for calls in flight and for later ones", async () => {
+        const { cache } = await openFence();
+        proxy.swallow();
+        const inFlight = ended(cache.getOrSet("in flight", 60, () => "source"));
+        await cache.close();
+        expect((await inFlight).value).toBe("source");
+        expect((await ended(cache.getOrSet("later", 60, () => "source"))).value).toBe("source");
+        expect((await ended(cache.invalidate("later"))).error).toBeInstanceOf(RedisUnavailableError);
+      });
+
+      it("costs the client's own deadline once, not once a call, where that is the shorter one", async () => {
+        const { cache } = await openFence({ redisTimeout: 20 }, { commandTimeout: 400 });
+        proxy.swallow();
+        const calls = [];
+        for (let number = 0; number < 6; number++) {
+          calls.push(await ended(cache.getOrSet(`key ${number}`, 60, () => number)));
+        }
+        expect(calls.map(({ value }) => value)).toEqual([0, 1, 2, 3, 4, 5]);
+        expect(calls.filter(({ ms }) => ms > 300)).toHaveLength(1);
+      });
+
       it("stores the value of a rebuild that ended inside it, once it is over", async () => {
         const { client, cache } = await openFence();
         const started = deferred();
@@ -314,6 +371,8 @@ describeOwnRedis("a network that fails", () => {
       it.each([
         ["the default client", {}],
         ["a client that resends nothing", { autoResendUnfulfilledCommands: false }],
+        ["a client without an offline queue", { enableOfflineQueue: false }],
+        ["a client that retries once", { maxRetriesPerRequest: 1 }],
       ] satisfies [string, RedisOptions][])(
         "leaves no lock of a rebuild that ended while it was away, with %s",
         async (_, clientOptions) => {
@@ -331,6 +390,11 @@ describeOwnRedis("a network that fails", () => {
           finish.resolve();
           expect(await call).toBe("value");
           expect(await isLocked("key")).toBe(true);
+          const tries = proxy.accepted;
+          await until(
+            "the client has tried again in vain, and given up what it will",
+            () => proxy.accepted >= tries + 3,
+          );
           proxy.heal();
           await until("the lock is free", async () => !(await isLocked("key")));
         },

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { CacheFence, type CacheFenceOptions } from "cachefence";
 import type { Redis, RedisOptions } from "ioredis";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { RedisFault } from "../src/redis-link.js";
 import { deferred } from "./support/deferred.js";
 import { describeOwnRedis, uniquePrefix } from "./support/describe-redis.js";
 import { majors } from "./support/ioredis.js";
@@ -111,6 +112,51 @@ describeOwnRedis("a server that fails", () => {
         expect(ms).toBeLessThan(10_000);
         rebuild.finish();
         expect(await rebuild.value).toBe("value");
+      });
+    });
+
+    describe("answering an event loop that was blocked for longer than redisTimeout", () => {
+      /** As a stopped process is, whose replies wait in the socket meanwhile. */
+      const block = () => {
+        const endMs = performance.now() + redisTimeout * 1000 * 2;
+        while (performance.now() < endMs);
+      };
+
+      it("leaves a hit a hit", async () => {
+        const { cache } = await openFence();
+        const call = cache.getOrSet("warm", 60, () => "source");
+        block();
+        expect(await call).toBe("warm");
+        expect(cache.stats()).toMatchObject({ hits: 1, redisErrors: 0 });
+      });
+
+      it("leaves an invalidate done", async () => {
+        const { cache } = await openFence();
+        const call = cache.invalidate("warm");
+        block();
+        await call;
+        expect(await isStored("warm")).toBe(false);
+      });
+
+      it("leaves a waiter waiting, one that has just looked too", async () => {
+        const { value, finish } = await startRebuild(fenceOver(openClient(), { redisTimeout: 20 }));
+        const { client, cache } = await openFence({ waitForLock: 30 });
+        const look = client.pttl.bind(client);
+        const blocked = deferred();
+        const lookAndBlock = (key: string) => {
+          Object.assign(client, { pttl: look });
+          const reply = look(key);
+          block();
+          blocked.resolve();
+          return reply;
+        };
+        Object.assign(client, { pttl: lookAndBlock });
+        const call = cache.getOrSet("key", 60, () => "source");
+        await blocked.promise;
+        await client.ping();
+        finish();
+        expect(await Promise.all([value, call])).toEqual(["value", "value"]);
+        expect(cache.stats()).toMatchObject({ waits: 1, redisErrors: 0 });
       });
     });
 
@@ -227,7 +273,15 @@ describeOwnRedis("a server that fails", () => {
 
       it("rejects with the Redis error under `throw`", async () => {
         const cache = fenceOver(openClient({}, replica), { onRedisError: "throw" });
-        await expect(cache.getOrSet("other", 60, () => 1)).rejects.toThrow(/^READONLY /);
+        for (const act of [
+          () => cache.getOrSet("other", 60, () => 1),
+          () => cache.set("other", 60, 1),
+          () => cache.invalidate("other"),
+        ]) {
+          const { error } = await ended<unknown>(act());
+          expect(error?.message).toMatch(/^READONLY /);
+          expect(error).not.toBeInstanceOf(RedisFault); // That one stays inside.
+        }
       });
     });
 
