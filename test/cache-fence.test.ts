@@ -1,4 +1,5 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { once } from "node:events";
 import { deserialize, serialize } from "node:v8";
 import {
   CacheFence,
@@ -15,6 +16,8 @@ import { type Runtime, systemRuntime } from "../src/runtime.js";
 import { deferred } from "./support/deferred.js";
 import { describeRedis, removeKeys, uniquePrefix } from "./support/describe-redis.js";
 import { type IoredisMajor, majors } from "./support/ioredis.js";
+import { ManualRuntime } from "./support/manual-runtime.js";
+import { until } from "./support/waiting.js";
 
 for (const major of majors) {
   describeRedis(`CacheFence, ioredis ${major.name}`, (url) => suite(major, url));
@@ -178,6 +181,33 @@ function suite(major: IoredisMajor, url: string): void {
       await expect.poll(() => lockOf("k")).toBeNull();
       expect(await raw.exists(`${namespace}k`)).toBe(0);
     });
+  });
+
+  describe("a rebuild of the same process that hangs", () => {
+    // Time is the test's: what happens at a moment happens however long Redis takes to answer.
+    it.each([0, 500])(
+      "is taken over by a caller that joined it %d ms later, when 2 * waitForLock of its own have passed",
+      async (laterMs) => {
+        const runtime = new ManualRuntime();
+        const cache = new CacheFence(redis, { namespace, waitForLock: 1, lockTimeout: 600, redisTimeout: 20 }, runtime);
+        const rebuilds = () => cache.stats().rebuilds;
+        void cache.getOrSet("k", 60, () => new Promise<never>(() => undefined));
+        await until("it has begun", () => rebuilds() === 1);
+        await runtime.advance(laterMs);
+        const call = cache.getOrSet("k", 60, () => "second");
+        await until("it has joined", () => cache.stats().coalesced === 1);
+        await runtime.advance(2_000 - 1);
+        await redis.ping();
+        expect(rebuilds()).toBe(1);
+        await runtime.advance(1);
+        await until("it has taken over", async () => {
+          await runtime.advance(0);
+          return rebuilds() === 2;
+        });
+        expect(await call).toBe("second");
+        await cache.close();
+      },
+    );
   });
 
   describe("a hit", () => {
@@ -703,6 +733,11 @@ function suite(major: IoredisMajor, url: string): void {
       await expect.poll(() => raw.exists(`${namespace}k`, `${namespace}k:lock`)).toBe(1);
     });
 
+    it("is not sought behind an error of ours whose key only reads like Redis' own error", async () => {
+      const error = await errorOf(open().getOrSet<unknown>("WRONGTYPE", 60, () => 1n));
+      expect(error).toBeInstanceOf(SerializationError);
+    });
+
     it("does not keep invalidate from fencing the other keys", async () => {
       const cache = open();
       await raw.set(`${namespace}theirs`, "theirs");
@@ -761,6 +796,37 @@ function suite(major: IoredisMajor, url: string): void {
       expect(await lockOf("k")).toBeNull();
     });
 
+    it("idle waits until the lock of a failed rebuild is free: the client may be closed then", async () => {
+      const client = new major.Redis(url);
+      const cache = new CacheFence(client, { namespace });
+      await errorOf(cache.getOrSet("k", 60, () => Promise.reject(new Error("no"))));
+      await cache.idle();
+      client.disconnect();
+      await once(client, "end");
+      expect(await lockOf("k")).toBeNull();
+    });
+
+    it("idle waits for a rebuild whose callers were answered by another process", async () => {
+      const holder = open({ waitForLock: 60 });
+      const finish = deferred<string>();
+      const held = holder.getOrSet("k", 60, () => finish.promise);
+      await vi.waitFor(() => expect(holder.stats().rebuilds).toBe(1));
+      const taker = open({ waitForLock: 0.1 });
+      const late = deferred<string>();
+      const taken = taker.getOrSet("k", 60, () => late.promise);
+      await until("it is taken over", () => taker.stats().rebuilds === 1);
+      finish.resolve("first");
+      expect(await Promise.all([held, taken])).toEqual(["first", "first"]);
+      let isIdle = false;
+      const idle = taker.idle().then(() => (isIdle = true));
+      await raw.ping();
+      expect(isIdle).toBe(false);
+      late.resolve("late");
+      await idle;
+      expect(taker.stats().refusedStores).toBe(1);
+      await Promise.all([holder.close(), taker.close()]);
+    });
+
     it("idle waits for rebuilds whose caller has aborted, and does not reject when they fail", async () => {
       const cache = open();
       const gate = deferred();
@@ -802,6 +868,19 @@ function suite(major: IoredisMajor, url: string): void {
         expect(await call).toBe(1); // By polling.
         await cache.invalidate("k");
       }
+    });
+
+    it("counts a call once, though it asks again after an invalidate", async () => {
+      const cache = open();
+      const gate = deferred();
+      const first = cache.getOrSet("k", 60, () => gate.promise.then(() => "before"));
+      await vi.waitFor(() => expect(cache.stats().rebuilds).toBe(1));
+      await open().invalidate("k");
+      const second = cache.getOrSet("k", 60, () => "after");
+      await vi.waitFor(() => expect(cache.stats().coalesced).toBe(1));
+      gate.resolve();
+      expect(await Promise.all([first, second])).toEqual(["before", "after"]);
+      expect(cache.stats()).toMatchObject({ misses: 2, rebuilds: 2 });
     });
 
     it("counts one call of each kind", async () => {

@@ -32,6 +32,10 @@ describe("shouldRefreshEarly", () => {
     );
   });
 
+  it("refreshes what has expired also where delta * beta is too large to count with", () => {
+    expect(shouldRefreshEarly({ deltaSeconds: 10, expirySeconds: 100 }, 1e308, 101, 1)).toBe(true);
+  });
+
   it("refreshes nothing before its time with beta 0, even at the smallest draw", () => {
     const before = fc.double({ min: 1e-3, max: 1e6, noNaN: true });
     fc.assert(

@@ -73,6 +73,17 @@ describe("CacheFence on ioredis-mock", () => {
     expect(await cache.getOrSet("k", 60, () => "recomputed")).toBe("set");
   });
 
+  it("reads anew right after another client's invalidate, and right after a rebuild, though no tick has passed", async () => {
+    const [cache, other] = [new CacheFence(connect(), { beta: 0 }), new CacheFence(connect(), { beta: 0 })];
+    await cache.set("k", 60, "old");
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await cache.getOrSet("k", 60, () => "new")).toBe("old");
+    await other.invalidate("k");
+    expect(await cache.getOrSet("k", 60, () => "new")).toBe("new");
+    expect(await cache.getOrSet("k", 60, () => "newer")).toBe("new");
+    expect(cache.stats()).toMatchObject({ hits: 2, misses: 1 });
+  });
+
   it("frees the lock when recompute fails", async () => {
     const cache = new CacheFence(connect());
     const failing = cache.getOrSet("k", 60, () => Promise.reject(new Error("down")));

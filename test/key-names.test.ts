@@ -90,6 +90,12 @@ describe("the lock of a Cluster", () => {
     );
   });
 
+  it("is `{key}:lock` also where the slot of `key:lock` happens to be that of the key", () => {
+    const key = "user:44484";
+    expect(slotOf(`${key}:lock`)).toBe(slotOf(key));
+    expect(lockInSlotOf(key)).toBe(`{${key}}:lock`);
+  });
+
   it("belongs to one key only", () => {
     const locks = keys.map((key) => lockInSlotOf(key));
     expect(new Set(locks).size).toBe(keys.length);
