@@ -1,5 +1,4 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import { once } from "node:events";
 import { deserialize, serialize } from "node:v8";
 import {
   CacheFence,
@@ -798,11 +797,19 @@ function suite(major: IoredisMajor, url: string): void {
 
     it("idle waits until the lock of a failed rebuild is free: the client may be closed then", async () => {
       const client = new major.Redis(url);
-      const cache = new CacheFence(client, { namespace });
+      const go = deferred();
+      const run = client.eval.bind(client) as (...args: unknown[]) => Promise<unknown>;
+      const runLater = (...args: unknown[]) => go.promise.then(() => run(...args));
+      Object.assign(client, { eval: runLater });
+      const cache = new CacheFence(client, { namespace, redisTimeout: 20 });
       await errorOf(cache.getOrSet("k", 60, () => Promise.reject(new Error("no"))));
-      await cache.idle();
+      let isIdle = false;
+      const idle = cache.idle().then(() => (isIdle = true));
+      await raw.ping();
+      expect(isIdle).toBe(false);
+      go.resolve();
+      await idle;
       client.disconnect();
-      await once(client, "end");
       expect(await lockOf("k")).toBeNull();
     });
 
