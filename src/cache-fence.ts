@@ -4,6 +4,7 @@ import { EntryReader } from "./entry-reader.js";
 import { shouldRefreshEarly } from "./early-refresh.js";
 import { CacheFenceError } from "./errors.js";
 import type { CacheFenceStats } from "./events.js";
+import { FanOut } from "./fan-out.js";
 import { Reporter } from "./events.js";
 import type { FlightTools, Outcome, Purpose } from "./flight.js";
 import { Flight } from "./flight.js";
@@ -167,6 +168,7 @@ export class CacheFence {
   async #answer(call: Call): Promise<unknown> {
     try {
       const stored = await this.#reader.readInTick(call.key);
+      if (!this.#clock.isSettled) await this.#clock.settle();
       const nowSeconds = this.#clock.nowSeconds();
       const found = this.#servable(call, stored, nowSeconds);
       if (found === undefined) return await this.#fill(call, stored === "corrupt" ? undefined : stored);
@@ -237,10 +239,16 @@ export class CacheFence {
     }
   }
 
-  /** A flight's outcome, if this call may use it. If not, it asks again. */
+  /** A flight's outcome, if this call may use it and can read it. If not, it asks again. */
   async #land(call: Call, outcome: Outcome | undefined): Promise<unknown> {
     if (outcome === undefined || call.began > outcome.asOf) return this.#answer(call);
-    return this.#codec.decode(call.key, outcome.entry.value);
+    try {
+      return this.#codec.decode(call.key, outcome.entry.value);
+    } catch (error) {
+      if (outcome.isOwn) throw error;
+      // Stored by another process, in a form that this one does not know.
+      return this.#answer(call);
+    }
   }
 
   #launch(call: Call, purpose: Purpose, known: Entry | undefined): Flight {
@@ -309,7 +317,8 @@ export class CacheFence {
     const ttlSeconds = checkLifetime(ttl);
     const keepMs = wholeMs(ttlSeconds + this.#options.perCall.staleForSeconds);
     const bytes = this.#codec.encode(key, value);
-    await this.#fence([key], (names) => {
+    await this.#fence([key], async (names) => {
+      if (!this.#clock.isSettled) await this.#clock.settle();
       const entry = { value: bytes, deltaSeconds: 0, expirySeconds: this.#clock.expiryAfter(ttlSeconds) };
       return this.#lock.overwrite(names, entry, keepMs);
     });
@@ -357,6 +366,15 @@ export class CacheFence {
   }
 }
 
+const aborts = new FanOut<AbortSignal>(
+  (signal, listener) => {
+    signal.addEventListener("abort", listener);
+  },
+  (signal, listener) => {
+    signal.removeEventListener("abort", listener);
+  },
+);
+
 /** Rejects with the signal's reason when it aborts; what was begun goes on for others. */
 function untilAborted<T>(signal: AbortSignal, begin: () => Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -367,10 +385,10 @@ function untilAborted<T>(signal: AbortSignal, begin: () => Promise<T>): Promise<
       abort();
       return;
     }
-    signal.addEventListener("abort", abort, { once: true });
+    aborts.add(signal, abort);
     begin()
       .finally(() => {
-        signal.removeEventListener("abort", abort);
+        aborts.remove(signal, abort);
       })
       .then(resolve, reject);
   });

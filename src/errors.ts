@@ -40,6 +40,11 @@ export class SerializationError extends CacheFenceError {
  */
 export class RedisUnavailableError extends CacheFenceError {}
 
+// Anything can be thrown, even what has no form as text.
 function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  try {
+    return String(error instanceof Error ? error.message : error);
+  } catch {
+    return "(an error that cannot be shown)";
+  }
 }

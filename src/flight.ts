@@ -35,6 +35,8 @@ export interface FlightTools {
 export interface Outcome {
   readonly entry: Entry;
   readonly asOf: number;
+  /** Made by this process, not found in Redis. */
+  readonly isOwn: boolean;
 }
 
 /** Nothing could be served, or an entry at hand is due. A refresh never waits: without the lock it ends with nothing. */
@@ -135,11 +137,12 @@ export class Flight {
     try {
       return await this.#claimOrWait();
     } catch (error) {
-      if (!(error instanceof RedisFault)) throw error;
       const { key } = this.#names;
-      this.#tools.reporter.report("cachefence:redis-error", { key, error: error.toError(key) });
+      const shown = error instanceof RedisFault ? error.toError(key) : error;
+      this.#tools.reporter.report("cachefence:redis-error", { key, error: shown });
+      if (!(error instanceof RedisFault)) throw error;
       if (this.#request.purpose === "refresh") return undefined;
-      if (this.#tools.throwsOnRedisError) throw error.toError(key);
+      if (this.#tools.throwsOnRedisError) throw shown;
       return { token: undefined, isTaken: false };
     }
   }
@@ -153,7 +156,7 @@ export class Flight {
       if (this.#answers(entry)) {
         // An earlier holder has just finished.
         if (isHolder) this.#release(token);
-        return { entry, asOf };
+        return { entry, asOf, isOwn: false };
       }
       if (isHolder) return { token, isTaken: false };
       if (this.#request.purpose === "refresh") return undefined;
@@ -185,10 +188,10 @@ export class Flight {
         const asOf = this.#tools.moment();
         if (news === "stored") {
           const stored = await reader.read(entryKey);
-          if (stored !== "corrupt" && this.#answers(stored)) return { entry: stored, asOf };
+          if (stored !== "corrupt" && this.#answers(stored)) return { entry: stored, asOf, isOwn: false };
         }
         const { held, leaseLeftMs, entry } = await lock.look(this.#names);
-        if (this.#answers(entry)) return { entry, asOf };
+        if (this.#answers(entry)) return { entry, asOf, isOwn: false };
         if (held === undefined) return "free";
         // A takeover whose reply was lost was sent again, and refused for finding our own token.
         if (held === successor) return successor;
@@ -256,7 +259,7 @@ export class Flight {
       const asOf = this.#tools.moment();
       // Redis failing here takes nothing away: the rebuild of our own goes on.
       const entry = await this.#tools.reader.read(this.#names.entry).catch(() => undefined);
-      if (entry !== "corrupt" && this.#answers(entry)) return { entry, asOf };
+      if (entry !== "corrupt" && this.#answers(entry)) return { entry, asOf, isOwn: false };
     }
     return new Promise(() => undefined);
   }
@@ -276,7 +279,7 @@ export class Flight {
       const isFenceKept = token !== undefined && (await this.#conclude(token, entry, ttlSeconds));
       const stored = isFenceKept && ttlSeconds > 0;
       reporter.report("cachefence:rebuild-end", { key, seconds: secondsSince(beganMs, runtime), stored });
-      return { entry, asOf: isFenceKept ? asOf : asOfStart };
+      return { entry, asOf: isFenceKept ? asOf : asOfStart, isOwn: true };
     } catch (error) {
       // Sent before any caller learns of the failure: whoever tries next finds the lock free.
       if (token !== undefined) this.#release(token);

@@ -21,7 +21,7 @@ export type WakeUpNews = "stored" | "freed";
 
 /**
  * Compare and act as one step: if the lock holds what it must, all writes happen, in order, and then the wake-up is
- * published; else none does. Run by the script below, or by WATCH/MULTI where scripting is denied.
+ * published; else none does. If a write to the entry fails, those to the lock still happen. Run by the script below, or by WATCH/MULTI where scripting is denied.
  */
 export interface GuardedWrite {
   readonly names: KeyNames;
@@ -46,14 +46,15 @@ export function holds(condition: LockCondition, held: string | null): boolean {
   return "is" in condition ? held === condition.is : held.startsWith(condition.beginsWith);
 }
 
-// Nothing is written before all is checked: scripts do not roll back. The writes go through pcall so that a failing one
-// (out of memory) still wakes the waiters of a lock that is already gone, PUBLISH so that a denied channel costs nothing.
-// Only numbers and strings are returned: ioredis-mock can return no others.
+// Nothing is written before all is checked: scripts do not roll back. The entry comes before the lock, because Redis asks
+// for memory only before a script's first write. The writes go through pcall, so that one that fails (out of memory) still
+// frees the lock and wakes its waiters; PUBLISH too, so that a denied channel costs nothing. Only numbers and strings are
+// returned: ioredis-mock can return no others.
 const SCRIPT = `
 -- KEYS[1] lock; KEYS[2] entry, if that is written
 -- ARGV[1] "any", "is" or "beginsWith"; ARGV[2] what the lock must hold
 -- ARGV[3] channel, or "" for no wake-up; ARGV[4] the news
--- ARGV[5..] the writes, each: number of words, verb, index of its key, arguments
+-- ARGV[5..] the writes, those on the entry first, each: number of words, verb, index of its key, arguments
 -- returns "done", "refused", "foreign", or the error of the write that failed
 local held = redis.call("GET", KEYS[1])
 local isHeld = type(held) == "string"
@@ -72,14 +73,16 @@ end
 local news = ARGV[4]
 local failure = nil
 local at = 5
-while at <= #ARGV and not failure do
+while at <= #ARGV do
   local count = tonumber(ARGV[at])
-  local words = { ARGV[at + 1], KEYS[tonumber(ARGV[at + 2])] }
-  for i = 3, count do words[i] = ARGV[at + i] end
-  local reply = redis.pcall(unpack(words))
-  if type(reply) == "table" and reply.err then
-    failure = reply.err
-    news = "freed"
+  if not failure or ARGV[at + 2] == "1" then
+    local words = { ARGV[at + 1], KEYS[tonumber(ARGV[at + 2])] }
+    for i = 3, count do words[i] = ARGV[at + i] end
+    local reply = redis.pcall(unpack(words))
+    if type(reply) == "table" and reply.err then
+      failure = failure or reply.err
+      news = "freed"
+    end
   end
   at = at + count + 1
 end

@@ -134,24 +134,22 @@ const MAX_LIFETIME_SECONDS = 1e11;
 /** Checks and completes the constructor's options; throws a TypeError or RangeError that names the bad one. */
 export function resolveOptions(options: CacheFenceOptions = {}): ResolvedOptions {
   requireObject("options", options);
-  const { serializer, deserializer, namespace = "" } = options;
+  // Defaults by destructuring: undefined means the default, null is an error.
+  const { serializer, deserializer, namespace = "", lockTimeout = 10, waitForLock = 5, redisTimeout = 1 } = options;
+  const onRedisError = oneOf("onRedisError", options.onRedisError, ["recompute", "throw"]) ?? "recompute";
   if (typeof namespace !== "string") throw typeError("namespace", "a string", namespace);
   requireFunction("serializer", serializer);
   requireFunction("deserializer", deserializer);
   if ((serializer === undefined) !== (deserializer === undefined)) {
     throw new TypeError("Expected `serializer` and `deserializer` to be given together, got only one of them");
   }
-  const lockTimeout = secondsOf("lockTimeout", options.lockTimeout ?? 10, { above: 0, max: MAX_TIMER_SECONDS });
-  const waitForLock = secondsOf("waitForLock", options.waitForLock ?? 5, { min: 0, max: MAX_TIMER_SECONDS / 2 });
-  const redisTimeout = secondsOf("redisTimeout", options.redisTimeout ?? 1, { above: 0, max: MAX_TIMER_SECONDS });
-  const onRedisError = oneOf("onRedisError", options.onRedisError ?? "recompute", ["recompute", "throw"]);
   return Object.freeze({
-    leaseMs: wholeMs(lockTimeout),
-    waitForLockMs: waitForLock * 1000,
+    leaseMs: wholeMs(secondsOf("lockTimeout", lockTimeout, { above: 0, max: MAX_TIMER_SECONDS })),
+    waitForLockMs: secondsOf("waitForLock", waitForLock, { min: 0, max: MAX_TIMER_SECONDS / 2 }) * 1000,
     namespace,
     serializer,
     deserializer,
-    redisTimeoutMs: redisTimeout * 1000,
+    redisTimeoutMs: secondsOf("redisTimeout", redisTimeout, { above: 0, max: MAX_TIMER_SECONDS }) * 1000,
     throwsOnRedisError: onRedisError === "throw",
     perCall: resolveServeOptions(options, {
       beta: 1,
@@ -176,14 +174,12 @@ export function resolveCallOptions(
 }
 
 function resolveServeOptions(options: ServeOptions, defaults: ResolvedCallOptions): ResolvedCallOptions {
-  const { beta, staleFor, earlyRefresh, recomputeTimeout } = options;
+  const { beta = defaults.beta, staleFor = defaults.staleForSeconds, recomputeTimeout } = options;
+  const earlyRefresh = oneOf("earlyRefresh", options.earlyRefresh, ["inline", "background"]);
   return Object.freeze({
-    beta: secondsOf("beta", beta ?? defaults.beta, { min: 0 }),
-    staleForSeconds: secondsOf("staleFor", staleFor ?? defaults.staleForSeconds, { min: 0, max: MAX_LIFETIME_SECONDS }),
-    refreshesInBackground:
-      earlyRefresh === undefined
-        ? defaults.refreshesInBackground
-        : oneOf("earlyRefresh", earlyRefresh, ["inline", "background"]) === "background",
+    beta: secondsOf("beta", beta, { min: 0 }),
+    staleForSeconds: secondsOf("staleFor", staleFor, { min: 0, max: MAX_LIFETIME_SECONDS }),
+    refreshesInBackground: earlyRefresh === undefined ? defaults.refreshesInBackground : earlyRefresh === "background",
     recomputeTimeoutSeconds:
       recomputeTimeout === undefined
         ? defaults.recomputeTimeoutSeconds
@@ -251,7 +247,8 @@ function secondsOf(name: string, value: unknown, range: Range): number {
   throw new RangeError(expected(name, expectation, value));
 }
 
-function oneOf<T extends string>(name: string, value: unknown, allowed: readonly T[]): T {
+function oneOf<T extends string>(name: string, value: unknown, allowed: readonly T[]): T | undefined {
+  if (value === undefined) return undefined;
   const found = allowed.find((candidate) => candidate === value);
   if (found === undefined) throw typeError(name, allowed.map((one) => `"${one}"`).join(" or "), value);
   return found;

@@ -33,6 +33,8 @@ export function openOwnConnection(client: RedisClient, connectTimeoutMs: number)
     // The caller's client has asked and told this already: one command less for each connection.
     enableReadyCheck: false,
     disableClientInfo: true,
+    // What is sent here means the same in both, and the older one has no greeting.
+    protocol: 2,
     lazyConnect: false,
     connectTimeout: connectTimeoutMs,
   };

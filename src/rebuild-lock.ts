@@ -148,14 +148,13 @@ export class RebuildLock {
   }
 
   /**
-   * Stores the entry and frees the lock, if the generation still holds it. The lock goes first: a write that fails for
-   * lack of memory must not leave it. Handed over even during an outage: the fence makes a late store safe.
+   * Stores the entry and frees the lock, if the generation still holds it. Handed over even during an outage: the fence makes a late store safe.
    */
   async store(names: KeyNames, token: Token, entry: Entry, keepMs: number): Promise<boolean> {
     const store: GuardedWrite = {
       names,
       condition: { beginsWith: token.slice(0, GENERATION_LENGTH) },
-      writes: [{ verb: "del", on: "lock", args: [] }, ...entryWrites(entry, keepMs)],
+      writes: [...entryWrites(entry, keepMs), { verb: "del", on: "lock", args: [] }],
       news: "stored",
     };
     // Given up by the client: then the caller has been told, and frees the lock.
@@ -188,7 +187,7 @@ export class RebuildLock {
 
   /** The fence of `set`: whatever rebuild is in flight, its store is refused from here on. */
   async overwrite(names: KeyNames, entry: Entry, keepMs: number): Promise<void> {
-    await this.#fence(names, [{ verb: "del", on: "lock", args: [] }, ...entryWrites(entry, keepMs)], "stored");
+    await this.#fence(names, [...entryWrites(entry, keepMs), { verb: "del", on: "lock", args: [] }], "stored");
   }
 
   /** The fence of `invalidate`. */
@@ -196,8 +195,8 @@ export class RebuildLock {
     await this.#fence(
       names,
       [
-        { verb: "del", on: "lock", args: [] },
         { verb: "del", on: "entry", args: [] },
+        { verb: "del", on: "lock", args: [] },
       ],
       "freed",
     );

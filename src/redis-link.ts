@@ -1,4 +1,5 @@
 import { RedisUnavailableError } from "./errors.js";
+import { FanOut } from "./fan-out.js";
 import type { RedisClient } from "./redis-client.js";
 import type { Runtime } from "./runtime.js";
 
@@ -37,6 +38,10 @@ export interface Tick {
 const CONCERNS_THE_KEY = /^NOPERM|WRONGTYPE|can't (?:run this command|access at least one of the keys)/;
 // A reply begins with an upper-case code. The client's own errors ("Connection is closed.") do not.
 const IS_REPLY = /^-?[A-Z]{2,}\b/;
+const clientsReady = new FanOut<RedisClient>(
+  (client, listener) => client.once("ready", listener),
+  (client, listener) => client.off("ready", listener),
+);
 const PROBE_INTERVAL_MS = 1000;
 const LONGEST_SWEEP_MS = 100;
 
@@ -146,7 +151,7 @@ export class RedisLink {
   /** Leaves nothing on the caller's client. */
   close(): void {
     this.#expectsRecovery = false;
-    this.client.off("ready", this.#recovered);
+    clientsReady.remove(this.client, this.#recovered);
   }
 
   // A reply, in time or not: Redis is there. Runs before anything that waits for the reply.
@@ -238,12 +243,12 @@ export class RedisLink {
   #expectRecovery(): void {
     if (this.#expectsRecovery) return;
     this.#expectsRecovery = true;
-    this.client.once("ready", this.#recovered);
+    clientsReady.add(this.client, this.#recovered);
   }
 
   readonly #recovered = (): void => {
     this.#expectsRecovery = false;
-    this.client.off("ready", this.#recovered);
+    clientsReady.remove(this.client, this.#recovered);
     this.#isSilent = false;
     this.onRecovery();
   };

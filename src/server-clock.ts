@@ -19,6 +19,9 @@ export class ServerClock {
   // Server time minus monotonic time. Written when a sample arrives; read by every judgement of an entry.
   #offsetMs: number;
   #nextSampleMs = -Infinity;
+  #settling: Promise<void> | undefined;
+  /** False until the first sample has arrived or failed. */
+  isSettled = false;
 
   constructor(link: RedisLink, runtime: Runtime) {
     this.#link = link;
@@ -40,25 +43,45 @@ export class ServerClock {
     this.#nextSampleMs = -Infinity;
   }
 
+  /**
+   * Resolves when the first sample has arrived, or has failed. Waited for by whoever would judge or write an expiry before
+   * that: beside its own read it has mostly arrived. The first one may have waited for a connection; then one more is taken.
+   */
+  settle(): Promise<void> {
+    return (this.#settling ??= this.#takeFirst());
+  }
+
   /** Sends TIME if a sample is due. Sent before a read, it is answered before it, and delays it by nothing. */
   sampleIfDue(nowMs: number): void {
-    if (nowMs < this.#nextSampleMs) return;
-    this.#nextSampleMs = nowMs + SAMPLE_INTERVAL_MS;
-    this.#link
-      .send((client) => client.time())
-      .then(
-        (reply) => {
-          const [seconds, microseconds] = (reply as unknown[]).map(Number);
-          const answeredMs = this.#runtime.monotonicMs();
-          const serverMs = Number(seconds) * 1000 + Number(microseconds) / 1000;
-          // TIME was read between sending and reply. An offset that agrees with that stays: a slow reply must not spoil
-          // what a fast one has told.
-          const isConsistent = this.#offsetMs >= serverMs - answeredMs && this.#offsetMs <= serverMs - nowMs;
-          if (!isConsistent) this.#offsetMs = serverMs - (nowMs + answeredMs) / 2;
-          if (answeredMs - nowMs > GOOD_ROUND_TRIP_MS) this.#nextSampleMs = answeredMs + RETRY_INTERVAL_MS;
-        },
-        // No sample, no harm: the last one still stands, and the next is taken in its turn.
-        () => undefined,
-      );
+    if (!this.isSettled) void this.settle();
+    else if (nowMs >= this.#nextSampleMs) void this.#sample();
+  }
+
+  async #takeFirst(): Promise<void> {
+    if (!(await this.#sample())) await this.#sample();
+    this.isSettled = true;
+  }
+
+  /** True if there is no point in another one soon. Never rejects. */
+  async #sample(): Promise<boolean> {
+    const sentMs = this.#runtime.monotonicMs();
+    this.#nextSampleMs = sentMs + SAMPLE_INTERVAL_MS;
+    let reply: unknown;
+    try {
+      reply = await this.#link.send((client) => client.time());
+    } catch {
+      // No sample, no harm: the last one still stands, and the next is taken in its turn.
+      return true;
+    }
+    const answeredMs = this.#runtime.monotonicMs();
+    const [seconds, microseconds] = (reply as unknown[]).map(Number);
+    const serverMs = Number(seconds) * 1000 + Number(microseconds) / 1000;
+    // TIME was read between sending and reply. An offset that agrees with that stays: a slow reply must not spoil what a
+    // fast one has told.
+    const isConsistent = this.#offsetMs >= serverMs - answeredMs && this.#offsetMs <= serverMs - sentMs;
+    if (!isConsistent) this.#offsetMs = serverMs - (sentMs + answeredMs) / 2;
+    const isGood = answeredMs - sentMs <= GOOD_ROUND_TRIP_MS;
+    if (!isGood) this.#nextSampleMs = answeredMs + RETRY_INTERVAL_MS;
+    return isGood;
   }
 }

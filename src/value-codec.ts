@@ -45,7 +45,7 @@ export function createValueCodec(
 function encoder(serialize: (value: unknown) => unknown) {
   return (key: string, value: unknown): Buffer => {
     try {
-      const stored = serialize(value);
+      const stored = refusePromise("serializer", serialize(value));
       if (typeof stored === "string") return Buffer.from(stored);
       // Copied, for the serializer may use its memory again before Redis has taken the bytes.
       if (stored instanceof Uint8Array) return Buffer.from(stored);
@@ -59,9 +59,16 @@ function encoder(serialize: (value: unknown) => unknown) {
 function decoder(deserialize: (stored: Buffer) => unknown) {
   return (key: string, stored: Buffer): unknown => {
     try {
-      return deserialize(stored);
+      return refusePromise("deserializer", deserialize(stored));
     } catch (error) {
       throw new SerializationError(key, "deserialize", error);
     }
   };
+}
+
+function refusePromise(name: string, result: unknown): unknown {
+  if (!(result instanceof Promise)) return result;
+  // Refused, so nobody waits for it.
+  result.catch(() => undefined);
+  throw new TypeError(`Expected the ${name} to return its result, got a promise of it`);
 }

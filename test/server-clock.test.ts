@@ -96,13 +96,34 @@ describe("ServerClock", () => {
 
   it("asks again a second after a slow sample", async () => {
     const { runtime, clock, asked, sample } = setUp();
-    await sample(1_600_000_000_000, 51);
+    await sample(1_600_000_000_000, 0);
+    await runtime.advance(10_000);
+    await sample(1_600_000_010_000, 51);
     await runtime.advance(999);
     clock.sampleIfDue(runtime.monotonicMs());
-    expect(asked).toHaveLength(1);
+    expect(asked).toHaveLength(2);
     await runtime.advance(1);
     clock.sampleIfDue(runtime.monotonicMs());
+    expect(asked).toHaveLength(3);
+  });
+
+  it("asks once more at once when the first sample had to wait for its connection", async () => {
+    const { clock, asked, sample } = setUp();
+    await sample(1_600_000_000_800, 800);
     expect(asked).toHaveLength(2);
+    expect(clock.isSettled).toBe(false);
+    asked[1]?.resolve(["1600000001", "0"]);
+    await clock.settle();
+    expect(clock.nowSeconds()).toBe(1_600_000_001);
+  });
+
+  it("is settled when its first sample has arrived, and also when that has failed", async () => {
+    const { clock, asked } = setUp();
+    const settled = clock.settle();
+    expect([asked.length, clock.isSettled]).toEqual([1, false]);
+    asked[0]?.reject(new Error("NOPERM this user has no permissions to run the 'time' command"));
+    await settled;
+    expect(clock.isSettled).toBe(true);
   });
 
   it("asks at once when it is told to distrust what it has", async () => {

@@ -121,8 +121,11 @@ export class Ledger {
     const { fence, seenLock } = note as Note;
     if (name === "set" && reply === "OK") this.#begin(host, String(args[1]), false);
     else if ((name === "eval" || name === "evalsha") && typeof reply === "string" && reply !== "refused") {
-      if (fence !== undefined) fence.executedAt = this.moment();
-      else if (reply === "done") this.#wrote(host, parseGuardedWrite(args), before, held, seenLock, losesCommands);
+      const write = parseGuardedWrite(args);
+      // A set may have to wait for the clock before it is sent: its value tells whose it is.
+      const own = fence ?? (write.version === undefined ? undefined : this.versions.get(write.version)?.fence);
+      if (own !== undefined) own.executedAt = this.moment();
+      else if (reply === "done") this.#wrote(host, write, before, held, seenLock, losesCommands);
     }
     if (held !== before) this.#lockChangedTo(held);
   }

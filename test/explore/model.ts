@@ -201,14 +201,15 @@ export class ModelServer {
       if (isEntry === 0 && this.#find(entry) !== undefined) return "foreign";
     }
     let failure: string | undefined;
-    for (let at = 0; at < writes.length && failure === undefined; at += Number(writes[at]) + 1) {
+    for (let at = 0; at < writes.length; at += Number(writes[at]) + 1) {
       const [verb, keyIndex, ...args] = writes.slice(at + 1, at + 1 + Number(writes[at]));
+      if (failure !== undefined && keyIndex !== "1") continue;
       try {
         this.execute(textOf(verb!), [keys[Number(keyIndex) - 1]!, ...args]);
         this.#hasScriptWritten = true;
       } catch (error) {
         if (!(error instanceof ReplyError)) throw error;
-        failure = error.message;
+        failure ??= error.message;
       }
     }
     this.#hasScriptWritten = false;
