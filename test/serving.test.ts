@@ -132,8 +132,8 @@ function suite(major: IoredisMajor, url: string): void {
     beforeEach(() => writeEntry("old", secondsLeft));
 
     /** Starts it; its caller has been served. */
-    async function begin(options: CacheFenceOptions = {}) {
-      const cache = open({ ...background, ...options }, runtime);
+    async function begin(options: CacheFenceOptions = {}, client = openClient()) {
+      const cache = open({ ...background, ...options }, { ...runtime, client });
       const source = gatedSource();
       expect(await cache.getOrSet("key", 60, source.recompute)).toBe("old");
       await source.started;
@@ -141,7 +141,9 @@ function suite(major: IoredisMajor, url: string): void {
     }
 
     it("holds the lock, and serves the value to everybody until it ends, its own process too", async () => {
-      const { cache, source } = await begin();
+      const client = openClient();
+      const claims = vi.spyOn(client, "set");
+      const { cache, source } = await begin({}, client);
       expect(await lockOf()).toMatch(/^cachefence:/);
       const other = open(background, runtime);
       for (const one of [cache, other]) {
@@ -149,6 +151,7 @@ function suite(major: IoredisMajor, url: string): void {
         expect(await Promise.all(values)).toEqual(Array(20).fill("old"));
         expect(one.stats()).toMatchObject({ waits: 0, coalesced: 0, misses: 0 });
       }
+      expect(claims).toHaveBeenCalledTimes(1); // Its own process knows of it, and need not ask.
       source.succeed("new");
       await cache.idle();
       expect(await stored()).toBe("new");
