@@ -9,7 +9,9 @@ export default defineConfig(({ mode }) => {
       alias: { cachefence: fileURLToPath(new URL("src/index.ts", import.meta.url)) },
     },
     test: {
-      include: ["test/**/*.test.ts"],
+      include: ["test/**/*.test.ts", "bench/simulate/**/*.test.ts"],
+      // Most tests wait for timers and processes: two files at a time do not compete for much.
+      maxWorkers: 2,
       exclude: unitOnly ? ["test/package.test.ts"] : [],
       globalSetup: unitOnly ? [] : ["test/support/global-setup.ts"],
       testTimeout: 30_000,

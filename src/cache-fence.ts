@@ -78,7 +78,7 @@ export class CacheFence {
 
   // The line of moments: calls begin on it, and what they are served with stands for a moment on it. See Outcome.
   #moment = 0;
-  // Key -> the flight that a call may join. Added before the flight's first await; removed when it has ended, lost its
+  // Key -> the flight that a call may join. Added in the turn in which it begins; removed when it has ended, lost its
   // lock, or outlasted the patience of its joiners, and only by itself.
   readonly #flights = new Map<string, Flight>();
   // Everything under way, joinable or not.
@@ -132,6 +132,8 @@ export class CacheFence {
    *   Callers in one process wait as one.
    * - Redis down: see {@link CacheFenceOptions.onRedisError}.
    *
+   * A recompute must not ask for its own key: it would wait for itself.
+   *
    * Every caller gets an object of its own, read back from the stored form, whether it was a hit or a miss.
    *
    * @param key - non-empty; stored under `namespace + key`
@@ -141,7 +143,8 @@ export class CacheFence {
    * @throws RecomputeError if `recompute` failed (also that of an early refresh, unless `staleFor` or `"background"`
    * applies); RecomputeTimeoutError; SerializationError; CacheFenceError if the key or its lock's name holds something
    * that is not cachefence's; the Redis error under `onRedisError: "throw"`, and where an ACL denies the key;
-   * TypeError or RangeError for bad arguments, before anything is sent; the `signal`'s reason.
+   * TypeError or RangeError for bad arguments, before anything is sent, and a RangeError for what a `ttl` function returned;
+   * the `signal`'s reason.
    */
   getOrSet<T>(
     key: string,
@@ -169,6 +172,8 @@ export class CacheFence {
     try {
       const stored = await this.#reader.readInTick(call.key);
       if (!this.#clock.isSettled) await this.#clock.settle();
+      // A caller that has left meanwhile wants no rebuild. Nobody hears of it: its promise is settled.
+      call.options.signal?.throwIfAborted();
       const nowSeconds = this.#clock.nowSeconds();
       const found = this.#servable(call, stored, nowSeconds);
       if (found === undefined) return await this.#fill(call, stored === "corrupt" ? undefined : stored);
@@ -185,10 +190,11 @@ export class CacheFence {
 
   /** Redis failing is like finding nothing, unless callers are to know. */
   #answerWithoutRedis(call: Call, fault: RedisFault): Promise<unknown> {
+    // Not reported here: the flight meets the same failure.
+    if (!this.#options.throwsOnRedisError) return this.#fill(call, undefined);
     const error = fault.toError(call.key);
     this.#reporter.report("cachefence:redis-error", { key: call.key, error });
-    if (this.#options.throwsOnRedisError) throw error;
-    return this.#fill(call, undefined);
+    throw error;
   }
 
   /** The value, if it can be read and is not too old even for this call's `staleFor`. */
@@ -242,6 +248,7 @@ export class CacheFence {
   /** A flight's outcome, if this call may use it and can read it. If not, it asks again. */
   async #land(call: Call, outcome: Outcome | undefined): Promise<unknown> {
     if (outcome === undefined || call.began > outcome.asOf) return this.#answer(call);
+    if (outcome.entry === undefined) throw outcome.failure;
     try {
       return this.#codec.decode(call.key, outcome.entry.value);
     } catch (error) {
@@ -254,33 +261,27 @@ export class CacheFence {
   #launch(call: Call, purpose: Purpose, known: Entry | undefined): Flight {
     const { key, options } = call;
     const source = { key, ttl: call.ttl, recompute: call.recompute, timeoutSeconds: options.recomputeTimeoutSeconds };
+    // Not called before the flight is made: what calls it waits for Redis or a timer first.
+    const close = (): void => {
+      if (this.#flights.get(key) === flight) this.#flights.delete(key);
+    };
     const flight = new Flight(this.#tools, this.#naming.namesOf(key), {
       purpose,
       known,
       askedMs: call.askedMs ?? this.#runtime.monotonicMs(),
       staleForSeconds: options.staleForSeconds,
       recompute: () => recompute(source, this.#codec, this.#runtime),
-      closeToJoiners: () => {
-        this.#close(key, flight);
-      },
+      closeToJoiners: close,
     });
     this.#flights.set(key, flight);
     this.#underWay.add(flight);
-    const close = (): void => {
-      this.#close(key, flight);
-    };
     flight.outcome.then(close, close);
     void flight.end.then(() => this.#underWay.delete(flight));
     return flight;
   }
 
-  #close(key: string, flight: Flight): void {
-    if (this.#flights.get(key) === flight) this.#flights.delete(key);
-  }
-
   /** What a caller is shown of an error inside. */
   async #explain(error: unknown, key: string): Promise<unknown> {
-    if (error instanceof RedisFault) return error.toError(key);
     if (error instanceof CacheFenceError || !(error instanceof Error && error.message.includes("WRONGTYPE")))
       return error;
     try {
@@ -309,6 +310,9 @@ export class CacheFence {
    * Primes or overwrites a value, and fences the key as {@link CacheFence.invalidate} does: no rebuild in flight
    * overwrites it. Its delta is 0, so XFetch does not refresh it before it expires; the next rebuild measures one.
    *
+   * One that has rejected may still happen later, when the client sends it again after an outage, and then overwrites what
+   * came in between: `invalidate` the key once Redis is back.
+   *
    * @param ttl - lifetime in seconds, > 0, at most 1e11; Redis keeps the entry for `ttl + staleFor` of the instance
    * @throws SerializationError; otherwise as {@link CacheFence.invalidate}
    */
@@ -329,7 +333,9 @@ export class CacheFence {
       try {
         await fenceOff(this.#naming.namesOf(key));
       } catch (error) {
-        throw await this.#explain(error, key);
+        const shown = error instanceof RedisFault ? error.toError(key) : await this.#explain(error, key);
+        this.#reporter.report("cachefence:redis-error", { key, error: shown });
+        throw shown;
       }
     });
     const failed = (await Promise.allSettled(done)).find((one) => one.status === "rejected");

@@ -18,12 +18,16 @@ export class EntryReader {
     this.#naming = naming;
   }
 
-  read(entryKey: string): Promise<StoredEntry> {
-    return this.#link.send((client) => client.hmgetBuffer(entryKey, "v", "delta", "expiry"), decodeEntry);
+  /** What cannot be read is no answer to anybody: it is like none. */
+  read(entryKey: string): Promise<Entry | undefined> {
+    return this.#send(entryKey, (fields) => {
+      const stored = decodeEntry(fields);
+      return stored === "corrupt" ? undefined : stored;
+    });
   }
 
   /**
-   * The same, sent once for all callers of this tick.
+   * Reads for all callers of this tick at once, and tells what is there but cannot be read.
    *
    * Not for later ones, though the reply is still out: it may stand for a moment before an `invalidate` that has resolved
    * since. Within a tick none can have: whatever reply a caller of this tick has seen had left Redis before the tick began,
@@ -34,8 +38,12 @@ export class EntryReader {
     const sent = tick.reads.get(key) as Promise<StoredEntry> | undefined;
     if (sent !== undefined) return sent;
     if (tick.reads.size === 0) this.#clock.sampleIfDue(tick.sentMs);
-    const read = this.read(this.#naming.entryOf(key));
+    const read = this.#send(this.#naming.entryOf(key), decodeEntry);
     tick.reads.set(key, read);
     return read;
+  }
+
+  #send<T>(entryKey: string, decode: (fields: (Buffer | null)[]) => T): Promise<T> {
+    return this.#link.send((client) => client.hmgetBuffer(entryKey, "v", "delta", "expiry"), decode);
   }
 }

@@ -20,7 +20,7 @@ export interface CacheFenceEvents {
   "cachefence:refused-store": { key: string; seconds: number };
   /** A value past its expiry was served. `age`: since the expiry. */
   "cachefence:stale-serve": { key: string; age: number };
-  /** Redis failed or did not answer in time. */
+  /** Redis failed, did not answer in time, denied a key, or holds something else under its name. */
   "cachefence:redis-error": { key: string; error: unknown };
   /** A stored entry could not be read back and counts as a miss. */
   "cachefence:corrupt-entry": { key: string; error: unknown };
@@ -46,7 +46,7 @@ export interface CacheFenceStats {
   readonly refusedStores: number;
   /** Calls served with a value past its expiry. */
   readonly staleServes: number;
-  /** Failures of Redis that reached a call or a rebuild, a missed deadline among them. */
+  /** `cachefence:redis-error` events: failures of Redis that a call, a rebuild or a fence met, missed deadlines among them. */
   readonly redisErrors: number;
 }
 

@@ -26,14 +26,17 @@ export interface FlightTools {
 }
 
 /**
- * How a flight ended: with a value, and the latest moment that it stands for. A call may use it iff it began by then,
- * for whatever was invalidated before that call began was gone by that moment. That is:
+ * How a flight ended: with a value or a failure, and the latest moment that it stands for. A call may use it iff it began
+ * by then, for whatever was invalidated before that call began was gone by that moment. That is:
  * - the start of the recompute, always;
- * - the sending of its store, if that was accepted: nobody had fenced the key until Redis ran it;
+ * - the sending of its store (of the lock's release, if nothing is stored), if that was accepted: nobody had fenced the
+ *   key until Redis ran it;
  * - the sending of the look that found the value in Redis.
  */
 export interface Outcome {
-  readonly entry: Entry;
+  /** undefined: the rebuild failed. */
+  readonly entry: Entry | undefined;
+  readonly failure?: unknown;
   readonly asOf: number;
   /** Made by this process, not found in Redis. */
   readonly isOwn: boolean;
@@ -114,14 +117,19 @@ export class Flight {
     this.forJoiners.catch(() => undefined);
   }
 
+  /** Never rejects. */
   async #finish(): Promise<void> {
-    await Promise.allSettled(this.#unfinished);
+    let count: number;
+    do {
+      count = this.#unfinished.length;
+      await Promise.allSettled(this.#unfinished);
+    } while (this.#unfinished.length > count);
   }
 
   async #run(): Promise<Outcome | undefined> {
     try {
       const turn = await this.#getTurn();
-      if (turn === undefined || "entry" in turn) return turn;
+      if (turn === undefined || !("token" in turn)) return turn;
       if (turn.token === undefined) return await this.#rebuild(undefined);
       const rebuilt = this.#rebuildHolding(turn.token);
       return await (turn.isTaken ? Promise.race([rebuilt, this.#outcomeOfOther()]) : rebuilt);
@@ -155,7 +163,7 @@ export class Flight {
       const isHolder = held === token;
       if (this.#answers(entry)) {
         // An earlier holder has just finished.
-        if (isHolder) this.#release(token);
+        if (isHolder) void this.#release(token);
         return { entry, asOf, isOwn: false };
       }
       if (isHolder) return { token, isTaken: false };
@@ -188,7 +196,7 @@ export class Flight {
         const asOf = this.#tools.moment();
         if (news === "stored") {
           const stored = await reader.read(entryKey);
-          if (stored !== "corrupt" && this.#answers(stored)) return { entry: stored, asOf, isOwn: false };
+          if (this.#answers(stored)) return { entry: stored, asOf, isOwn: false };
         }
         const { held, leaseLeftMs, entry } = await lock.look(this.#names);
         if (this.#answers(entry)) return { entry, asOf, isOwn: false };
@@ -259,7 +267,7 @@ export class Flight {
       const asOf = this.#tools.moment();
       // Redis failing here takes nothing away: the rebuild of our own goes on.
       const entry = await this.#tools.reader.read(this.#names.entry).catch(() => undefined);
-      if (entry !== "corrupt" && this.#answers(entry)) return { entry, asOf, isOwn: false };
+      if (this.#answers(entry)) return { entry, asOf, isOwn: false };
     }
     return new Promise(() => undefined);
   }
@@ -280,11 +288,13 @@ export class Flight {
       const stored = isFenceKept && ttlSeconds > 0;
       reporter.report("cachefence:rebuild-end", { key, seconds: secondsSince(beganMs, runtime), stored });
       return { entry, asOf: isFenceKept ? asOf : asOfStart, isOwn: true };
-    } catch (error) {
-      // Sent before any caller learns of the failure: whoever tries next finds the lock free.
-      if (token !== undefined) this.#release(token);
-      reporter.report("cachefence:rebuild-end", { key, seconds: secondsSince(beganMs, runtime), stored: false, error });
-      throw error;
+    } catch (failure) {
+      // The lock is freed before any caller learns of the failure: whoever tries next finds it free.
+      const asOf = this.#tools.moment();
+      const isFenceKept = token !== undefined && (await this.#release(token));
+      const seconds = secondsSince(beganMs, runtime);
+      reporter.report("cachefence:rebuild-end", { key, seconds, stored: false, error: failure });
+      return { entry: undefined, failure, asOf: isFenceKept ? asOf : asOfStart, isOwn: true };
     }
   }
 
@@ -301,17 +311,17 @@ export class Flight {
       if (!(error instanceof RedisFault)) throw error;
       reporter.report("cachefence:redis-error", { key, error: error.toError(key) });
       if (throwsOnRedisError) throw error.toError(key);
-      // The store may never run, and the lock must not stay for that.
-      this.#release(token);
+      // The store may never run, and the lock must not stay for that. Nobody waits for it.
+      void this.#release(token);
       return false;
     }
   }
 
-  // Not awaited: nobody waits for a lock to be freed, and if it fails the lease ends it. Settled by whoever awaits the end.
-  #release(token: Token): void {
-    const released = this.#tools.lock.release(this.#names, token);
-    released.catch(() => undefined);
+  /** True if the lock was still ours. Never rejects: if it fails, the lock is freed later, or its lease ends it. */
+  #release(token: Token): Promise<boolean> {
+    const released = this.#tools.lock.release(this.#names, token).catch(() => false);
     this.#unfinished.push(released);
+    return released;
   }
 
   #limitPatienceOfJoiners(): void {

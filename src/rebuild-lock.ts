@@ -1,11 +1,12 @@
 import { CacheFenceError } from "./errors.js";
 import type { Entry } from "./entry.js";
 import { encodeEntry } from "./entry.js";
-import type { EntryReader, StoredEntry } from "./entry-reader.js";
+import type { EntryReader } from "./entry-reader.js";
 import type { GuardedWrite } from "./guarded-write.js";
 import type { GuardedWriter } from "./guarded-writer.js";
 import type { KeyNames } from "./key-names.js";
 import type { RedisLink } from "./redis-link.js";
+import { isReply } from "./redis-link.js";
 import type { CancelTimer, Runtime } from "./runtime.js";
 
 /**
@@ -68,7 +69,7 @@ export class RebuildLock {
         this.#link.send((client) => client.get(names.lock)),
         this.#reader.read(names.entry),
       ]);
-      return { token, held: held ?? undefined, entry: readable(entry) };
+      return { token, held: held ?? undefined, entry };
     } catch (error) {
       this.#undo(names, token, sent);
       throw error;
@@ -78,7 +79,10 @@ export class RebuildLock {
   /** Frees what a failed attempt may have taken, or may take later: once the client has done with its command. */
   #undo(names: KeyNames, token: Token, sent: Promise<unknown> | undefined): void {
     const free = (): void => void this.release(names, token).catch(ignore);
-    sent?.then(free, free);
+    sent?.then(free, (error: unknown) => {
+      // Answered with an error: nothing was taken.
+      if (!isReply(error)) free();
+    });
   }
 
   /** Who holds the lock, for how long, and whether there is an entry by now. */
@@ -89,7 +93,7 @@ export class RebuildLock {
       this.#reader.read(names.entry),
     ]);
     if (held !== null && isNobodysLease(leaseLeftMs)) throw foreignKey(names.lock, "string", names.key);
-    return { held: held ?? undefined, leaseLeftMs: Number(leaseLeftMs), entry: readable(entry) };
+    return { held: held ?? undefined, leaseLeftMs: Number(leaseLeftMs), entry };
   }
 
   /** True if the holder publishes when it is done. Python's does not. */
@@ -231,11 +235,6 @@ function entryWrites(entry: Entry, keepMs: number): GuardedWrite["writes"] {
 // Every lock of cachefence has a lease: a string without one (PTTL -1) is somebody's own.
 function isNobodysLease(pttl: unknown): boolean {
   return Number(pttl) === -1;
-}
-
-// What cannot be read is no answer to anybody, and may be overwritten: it is an entry all the same.
-function readable(entry: StoredEntry): Entry | undefined {
-  return entry === "corrupt" ? undefined : entry;
 }
 
 function foreignKey(redisKey: string, type: string, key: string): CacheFenceError {

@@ -22,6 +22,11 @@ export class RedisFault extends Error {
   }
 }
 
+/** True for what Redis answered: it begins with an upper-case code. The client's own errors ("Connection is closed.") do not. */
+export function isReply(error: unknown): boolean {
+  return error instanceof Error && /^-?[A-Z]{2,}\b/.test(error.message);
+}
+
 /** The commands sent in one turn of the event loop: they share one deadline, and callers of one key share one read. */
 export interface Tick {
   readonly number: number;
@@ -36,8 +41,6 @@ export interface Tick {
 
 // "NOPERM ..." and the two forms in which a script reports the same; "WRONGTYPE ...", also from inside a script.
 const CONCERNS_THE_KEY = /^NOPERM|WRONGTYPE|can't (?:run this command|access at least one of the keys)/;
-// A reply begins with an upper-case code. The client's own errors ("Connection is closed.") do not.
-const IS_REPLY = /^-?[A-Z]{2,}\b/;
 const clientsReady = new FanOut<RedisClient>(
   (client, listener) => client.once("ready", listener),
   (client, listener) => client.off("ready", listener),
@@ -118,12 +121,14 @@ export class RedisLink {
   /**
    * Hands a command to the client whatever its state, to be run once Redis is back; waits for the reply only where
    * {@link send} would. For what must not be left undone, and is safe to happen late: `onFailed` is called when the client
-   * gives it up, however late.
+   * gives it up unanswered, however late.
    */
   deliver<T>(command: (client: RedisClient) => Promise<T>, onFailed: () => void): Promise<T> {
     const refusal = this.#refusal();
     const sent = command(this.client);
-    sent.catch(onFailed);
+    sent.catch((error: unknown) => {
+      if (!isReply(error)) onFailed();
+    });
     const reply = this.#await(sent);
     if (refusal === undefined) return reply;
     // The caller is told of the outage; the reply, or the client's own error, has nobody to go to.
@@ -165,7 +170,7 @@ export class RedisLink {
   #failed(tick: Tick, thrown: unknown): Error {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
     const { message } = error;
-    if (IS_REPLY.test(message)) {
+    if (isReply(error)) {
       this.#answered(tick);
     } else {
       // The client gave up before this link did (`commandTimeout`).

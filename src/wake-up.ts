@@ -89,7 +89,13 @@ export class WakeUp {
     const nowMs = this.#runtime.monotonicMs();
     if (nowMs < this.#nextConnectMs) return undefined;
     this.#nextConnectMs = nowMs + RECONNECT_INTERVAL_MS;
-    const subscriber = openOwnConnection(this.#client, this.#timeoutMs) as Subscriber;
+    let subscriber: Subscriber;
+    try {
+      subscriber = openOwnConnection(this.#client, this.#timeoutMs) as Subscriber;
+    } catch {
+      // A client that cannot be duplicated: its waiters poll.
+      return undefined;
+    }
     subscriber.on("message", (channel: string, news: string) => {
       for (const ear of this.#ears.get(channel) ?? []) ear.wake(news === "stored" ? "stored" : "freed");
     });

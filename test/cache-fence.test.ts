@@ -797,12 +797,17 @@ function suite(major: IoredisMajor, url: string): void {
 
     it("idle waits until the lock of a failed rebuild is free: the client may be closed then", async () => {
       const client = new major.Redis(url);
+      const asked = deferred();
       const go = deferred();
       const run = client.eval.bind(client) as (...args: unknown[]) => Promise<unknown>;
-      const runLater = (...args: unknown[]) => go.promise.then(() => run(...args));
+      const runLater = (...args: unknown[]) => {
+        asked.resolve();
+        return go.promise.then(() => run(...args));
+      };
       Object.assign(client, { eval: runLater });
       const cache = new CacheFence(client, { namespace, redisTimeout: 20 });
-      await errorOf(cache.getOrSet("k", 60, () => Promise.reject(new Error("no"))));
+      void errorOf(cache.getOrSet("k", 60, () => Promise.reject(new Error("no"))));
+      await asked.promise;
       let isIdle = false;
       const idle = cache.idle().then(() => (isIdle = true));
       await raw.ping();
