@@ -311,7 +311,8 @@ export class CacheFence {
    * overwrites it. Its delta is 0, so XFetch does not refresh it before it expires; the next rebuild measures one.
    *
    * One that has rejected may still happen later, when the client sends it again after an outage, and then overwrites what
-   * came in between: `invalidate` the key once Redis is back.
+   * came in between: `invalidate` the key once Redis is back. (A set in two steps, fenced like a rebuild, would never be
+   * late; but either its readers miss between the steps, or a refused second step leaves the value from before.)
    *
    * @param ttl - lifetime in seconds, > 0, at most 1e11; Redis keeps the entry for `ttl + staleFor` of the instance
    * @throws SerializationError; otherwise as {@link CacheFence.invalidate}
