@@ -26,7 +26,8 @@ import { RebuildLock } from "./rebuild-lock.js";
 import type { RecomputeContext, Source } from "./recompute.js";
 import { recompute } from "./recompute.js";
 import type { RedisClient } from "./redis-client.js";
-import { RedisFault, RedisLink } from "./redis-link.js";
+import { RedisFault } from "./redis-link.js";
+import { RedisLinks } from "./redis-links.js";
 import type { Runtime } from "./runtime.js";
 import { systemRuntime } from "./runtime.js";
 import { ServerClock } from "./server-clock.js";
@@ -68,7 +69,7 @@ export class CacheFence {
   readonly #codec: ValueCodec;
   readonly #runtime: Runtime;
   readonly #reporter = new Reporter();
-  readonly #link: RedisLink;
+  readonly #links: RedisLinks;
   readonly #clock: ServerClock;
   readonly #reader: EntryReader;
   readonly #writer: GuardedWriter;
@@ -99,15 +100,14 @@ export class CacheFence {
     this.#runtime = runtime;
     this.#naming = new KeyNaming(redis, namespace);
     this.#codec = createValueCodec(serializer, deserializer);
-    this.#link = new RedisLink(redis, redisTimeoutMs, runtime);
-    this.#clock = new ServerClock(this.#link, runtime);
-    this.#link.onRecovery = () => {
+    this.#links = new RedisLinks(redis, redisTimeoutMs, runtime, () => {
       this.#clock.distrust();
-    };
-    this.#reader = new EntryReader(this.#link, this.#clock, this.#naming);
+    });
+    this.#clock = new ServerClock(this.#links.any, runtime);
+    this.#reader = new EntryReader(this.#links, this.#clock, this.#naming);
     this.#writer = new GuardedWriter(redis, redisTimeoutMs, runtime);
     this.#wakeUp = new WakeUp(redis, redisTimeoutMs, runtime);
-    this.#lock = new RebuildLock(this.#link, this.#writer, this.#reader, runtime, leaseMs);
+    this.#lock = new RebuildLock(this.#links, this.#writer, this.#reader, runtime, leaseMs);
     this.#tools = {
       lock: this.#lock,
       reader: this.#reader,
@@ -365,7 +365,7 @@ export class CacheFence {
   async close(): Promise<void> {
     this.#wakeUp.close();
     this.#writer.close();
-    this.#link.close();
+    this.#links.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

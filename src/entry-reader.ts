@@ -2,25 +2,26 @@ import type { Entry } from "./entry.js";
 import { decodeEntry } from "./entry.js";
 import type { KeyNaming } from "./key-names.js";
 import type { RedisLink } from "./redis-link.js";
+import type { RedisLinks } from "./redis-links.js";
 import type { ServerClock } from "./server-clock.js";
 
 export type StoredEntry = Entry | "corrupt" | undefined;
 
 /** Reads entries: one HMGET each. */
 export class EntryReader {
-  readonly #link: RedisLink;
+  readonly #links: RedisLinks;
   readonly #clock: ServerClock;
   readonly #naming: KeyNaming;
 
-  constructor(link: RedisLink, clock: ServerClock, naming: KeyNaming) {
-    this.#link = link;
+  constructor(links: RedisLinks, clock: ServerClock, naming: KeyNaming) {
+    this.#links = links;
     this.#clock = clock;
     this.#naming = naming;
   }
 
   /** What cannot be read is no answer to anybody: it is like none. */
   read(entryKey: string): Promise<Entry | undefined> {
-    return this.#send(entryKey, (fields) => {
+    return send(this.#links.of(entryKey), entryKey, (fields) => {
       const stored = decodeEntry(fields);
       return stored === "corrupt" ? undefined : stored;
     });
@@ -34,16 +35,18 @@ export class EntryReader {
    * so before the read was sent.
    */
   readInTick(key: string): Promise<StoredEntry> {
-    const tick = this.#link.tick();
+    const entryKey = this.#naming.entryOf(key);
+    const link = this.#links.of(entryKey);
+    const tick = link.tick();
     const sent = tick.reads.get(key) as Promise<StoredEntry> | undefined;
     if (sent !== undefined) return sent;
     if (tick.reads.size === 0) this.#clock.sampleIfDue(tick.sentMs);
-    const read = this.#send(this.#naming.entryOf(key), decodeEntry);
+    const read = send(link, entryKey, decodeEntry);
     tick.reads.set(key, read);
     return read;
   }
+}
 
-  #send<T>(entryKey: string, decode: (fields: (Buffer | null)[]) => T): Promise<T> {
-    return this.#link.send((client) => client.hmgetBuffer(entryKey, "v", "delta", "expiry"), decode);
-  }
+function send<T>(link: RedisLink, entryKey: string, decode: (fields: (Buffer | null)[]) => T): Promise<T> {
+  return link.send((client) => client.hmgetBuffer(entryKey, "v", "delta", "expiry"), decode);
 }

@@ -5,8 +5,8 @@ import type { EntryReader } from "./entry-reader.js";
 import type { GuardedWrite } from "./guarded-write.js";
 import type { GuardedWriter } from "./guarded-writer.js";
 import type { KeyNames } from "./key-names.js";
-import type { RedisLink } from "./redis-link.js";
 import { isReply } from "./redis-link.js";
+import type { RedisLinks } from "./redis-links.js";
 import type { CancelTimer, Runtime } from "./runtime.js";
 
 /**
@@ -42,14 +42,14 @@ export interface LockView {
 
 /** The rebuild lock of every key: claimed, renewed, released and taken over by token only. */
 export class RebuildLock {
-  readonly #link: RedisLink;
+  readonly #links: RedisLinks;
   readonly #writer: GuardedWriter;
   readonly #reader: EntryReader;
   readonly #runtime: Runtime;
   readonly #leaseMs: number;
 
-  constructor(link: RedisLink, writer: GuardedWriter, reader: EntryReader, runtime: Runtime, leaseMs: number) {
-    this.#link = link;
+  constructor(links: RedisLinks, writer: GuardedWriter, reader: EntryReader, runtime: Runtime, leaseMs: number) {
+    this.#links = links;
     this.#writer = writer;
     this.#reader = reader;
     this.#runtime = runtime;
@@ -65,8 +65,8 @@ export class RebuildLock {
     let sent: Promise<unknown> | undefined;
     try {
       const [, held, entry] = await Promise.all([
-        this.#link.send((client) => (sent = client.set(names.lock, token, "PX", this.#leaseMs, "NX"))),
-        this.#link.send((client) => client.get(names.lock)),
+        this.#links.of(names.entry).send((client) => (sent = client.set(names.lock, token, "PX", this.#leaseMs, "NX"))),
+        this.#links.of(names.entry).send((client) => client.get(names.lock)),
         this.#reader.read(names.entry),
       ]);
       return { token, held: held ?? undefined, entry };
@@ -88,8 +88,8 @@ export class RebuildLock {
   /** Who holds the lock, for how long, and whether there is an entry by now. */
   async look(names: KeyNames): Promise<LockView> {
     const [held, leaseLeftMs, entry] = await Promise.all([
-      this.#link.send((client) => client.get(names.lock)),
-      this.#link.send((client) => client.pttl(names.lock)),
+      this.#links.of(names.entry).send((client) => client.get(names.lock)),
+      this.#links.of(names.entry).send((client) => client.pttl(names.lock)),
       this.#reader.read(names.entry),
     ]);
     if (held !== null && isNobodysLease(leaseLeftMs)) throw foreignKey(names.lock, "string", names.key);
@@ -116,7 +116,7 @@ export class RebuildLock {
     };
     let sent: Promise<unknown> | undefined;
     try {
-      return (await this.#link.send((client) => (sent = this.#writer.run(client, write)))) === "done";
+      return (await this.#links.of(names.entry).send((client) => (sent = this.#writer.run(client, write)))) === "done";
     } catch (error) {
       this.#undo(names, successor, sent);
       throw error;
@@ -136,7 +136,10 @@ export class RebuildLock {
         condition: { is: token },
         writes: [{ verb: "pexpire", on: "lock", args: [String(this.#leaseMs)] }],
       };
-      const outcome = await this.#link.send((client) => this.#writer.run(client, write)).catch(() => undefined);
+      const outcome = await this.#links
+        .of(names.entry)
+        .send((client) => this.#writer.run(client, write))
+        .catch(() => undefined);
       if (isStopped) return;
       if (outcome === "refused") onLost();
       else schedule();
@@ -162,7 +165,7 @@ export class RebuildLock {
       news: "stored",
     };
     // Given up by the client: then the caller has been told, and frees the lock.
-    const outcome = await this.#link.deliver((client) => this.#writer.run(client, store), ignore);
+    const outcome = await this.#links.of(names.entry).deliver((client) => this.#writer.run(client, store), ignore);
     if (outcome === "foreign") throw await this.foreignKeyError(names);
     return outcome === "done";
   }
@@ -186,7 +189,7 @@ export class RebuildLock {
       if (this.#runtime.monotonicMs() >= untilMs) return;
       this.#runtime.startTimer(RELEASE_RETRY_MS, false, () => void this.release(names, token, untilMs).catch(ignore));
     };
-    return (await this.#link.deliver((client) => this.#writer.run(client, write), retry)) === "done";
+    return (await this.#links.of(names.entry).deliver((client) => this.#writer.run(client, write), retry)) === "done";
   }
 
   /** The fence of `set`: whatever rebuild is in flight, its store is refused from here on. */
@@ -209,18 +212,18 @@ export class RebuildLock {
   /** The error of a key, or of its lock's name, that holds something else than cachefence writes there. */
   async foreignKeyError(names: KeyNames): Promise<CacheFenceError> {
     const [lock, leaseLeftMs, entry] = await Promise.all([
-      this.#link.send((client) => client.type(names.lock)),
-      this.#link.send((client) => client.pttl(names.lock)),
-      this.#link.send((client) => client.type(names.entry)),
+      this.#links.of(names.entry).send((client) => client.type(names.lock)),
+      this.#links.of(names.entry).send((client) => client.pttl(names.lock)),
+      this.#links.of(names.entry).send((client) => client.type(names.entry)),
     ]);
     const isLockOurs = lock === "none" || (lock === "string" && !isNobodysLease(leaseLeftMs));
     return isLockOurs ? foreignKey(names.entry, entry, names.key) : foreignKey(names.lock, lock, names.key);
   }
 
   async #fence(names: KeyNames, writes: GuardedWrite["writes"], news: "stored" | "freed"): Promise<void> {
-    const outcome = await this.#link.send((client) =>
-      this.#writer.run(client, { names, condition: "any", writes, news }),
-    );
+    const outcome = await this.#links
+      .of(names.entry)
+      .send((client) => this.#writer.run(client, { names, condition: "any", writes, news }));
     if (outcome === "foreign") throw await this.foreignKeyError(names);
   }
 }

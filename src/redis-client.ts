@@ -4,6 +4,8 @@
  */
 export interface RedisClient {
   readonly isCluster?: boolean | undefined;
+  /** Of a Cluster: slot -> its nodes, "host:port", the master first. */
+  readonly slots?: readonly (readonly string[])[] | undefined;
   /** Absent in ioredis-mock, whose connection never fails. */
   readonly status?: string | undefined;
   readonly options?: { readonly keyPrefix?: string | undefined } | undefined;

@@ -62,6 +62,7 @@ const LONGEST_SWEEP_MS = 100;
 export class RedisLink {
   readonly client: RedisClient;
   readonly #runtime: Runtime;
+  readonly #probe: () => Promise<unknown>;
   readonly #timeoutMs: number;
   readonly #sweepMs: number;
   /** Called when an outage ends: Redis may be another host by now. */
@@ -81,8 +82,15 @@ export class RedisLink {
   #nextProbeMs = 0;
   #latestAnswered = 0;
 
-  constructor(client: RedisClient, timeoutMs: number, runtime: Runtime) {
+  /** @param probe - asks whatever is answered by the server that this link leads to */
+  constructor(
+    client: RedisClient,
+    timeoutMs: number,
+    runtime: Runtime,
+    probe: () => Promise<unknown> = () => client.time(),
+  ) {
     this.client = client;
+    this.#probe = probe;
     this.#timeoutMs = timeoutMs;
     this.#sweepMs = Math.min(LONGEST_SWEEP_MS, timeoutMs / 4);
     this.#runtime = runtime;
@@ -188,7 +196,7 @@ export class RedisLink {
     if (nowMs >= this.#nextProbeMs) {
       this.#nextProbeMs = nowMs + PROBE_INTERVAL_MS;
       // Its reply ends the silence; its failure only means that the silence goes on.
-      this.#await(this.client.time()).catch(() => undefined);
+      this.#await(this.#probe()).catch(() => undefined);
     }
     return this.#timeoutFault();
   }

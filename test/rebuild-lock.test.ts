@@ -6,7 +6,8 @@ import { CacheFenceError } from "../src/errors.js";
 import { GuardedWriter } from "../src/guarded-writer.js";
 import { type KeyNames, KeyNaming } from "../src/key-names.js";
 import { RebuildLock, type Token } from "../src/rebuild-lock.js";
-import { RedisFault, RedisLink } from "../src/redis-link.js";
+import { RedisFault } from "../src/redis-link.js";
+import { RedisLinks } from "../src/redis-links.js";
 import { ServerClock } from "../src/server-clock.js";
 import { deferred } from "./support/deferred.js";
 import { describeRedis, removeKeys, uniquePrefix } from "./support/describe-redis.js";
@@ -48,9 +49,9 @@ function suite(major: IoredisMajor, url: string): void {
     const naming = new KeyNaming(client, `${prefix}${++tests}:`);
     names = naming.namesOf("key");
     runtime = new ManualRuntime();
-    const link = new RedisLink(client, redisTimeoutMs, runtime);
-    const reader = new EntryReader(link, new ServerClock(link, runtime), naming);
-    lock = new RebuildLock(link, new GuardedWriter(client, redisTimeoutMs, runtime), reader, runtime, leaseMs);
+    const links = new RedisLinks(client, redisTimeoutMs, runtime, () => undefined);
+    const reader = new EntryReader(links, new ServerClock(links.any, runtime), naming);
+    lock = new RebuildLock(links, new GuardedWriter(client, redisTimeoutMs, runtime), reader, runtime, leaseMs);
     heard = [];
     subscriber.on("message", (_, news: string) => heard.push(news));
     await subscriber.subscribe(names.channel);
@@ -190,6 +191,24 @@ function suite(major: IoredisMajor, url: string): void {
       await expect(lock.claim(names)).rejects.toBeInstanceOf(RedisFault);
       await eventually(() => heard).toEqual(["freed"]);
       expect(await held()).toBeNull();
+    });
+
+    it("that fails on a lock that is not cachefence's is followed by one release, and by none later", async () => {
+      await lock.remove(names); // From here on, the server knows the script.
+      await raw.hset(names.lock, "field", "theirs");
+      const release = vi.spyOn(client, "evalsha");
+      for (let call = 1; call <= 3; call++) {
+        await expect(lock.claim(names)).rejects.toThrow(/WRONGTYPE/);
+        await client.ping();
+        await runtime.advance(0);
+        expect(release).toHaveBeenCalledTimes(call);
+      }
+      for (let later = 0; later < 10; later++) {
+        await client.ping();
+        await runtime.advance(leaseMs / 100);
+      }
+      expect(release).toHaveBeenCalledTimes(3);
+      expect(await raw.hgetall(names.lock)).toEqual({ field: "theirs" });
     });
 
     it("that failed leaves the lock of another alone", async () => {
