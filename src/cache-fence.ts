@@ -4,7 +4,6 @@ import { EntryReader } from "./entry-reader.js";
 import { shouldRefreshEarly } from "./early-refresh.js";
 import { CacheFenceError } from "./errors.js";
 import type { CacheFenceStats } from "./events.js";
-import { FanOut } from "./fan-out.js";
 import { Reporter } from "./events.js";
 import type { FlightTools, Outcome, Purpose } from "./flight.js";
 import { Flight } from "./flight.js";
@@ -31,6 +30,7 @@ import { RedisLinks } from "./redis-links.js";
 import type { Runtime } from "./runtime.js";
 import { systemRuntime } from "./runtime.js";
 import { ServerClock } from "./server-clock.js";
+import { untilAborted } from "./until-aborted.js";
 import type { ValueCodec } from "./value-codec.js";
 import { createValueCodec } from "./value-codec.js";
 import { WakeUp } from "./wake-up.js";
@@ -371,32 +371,4 @@ export class CacheFence {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-}
-
-const aborts = new FanOut<AbortSignal>(
-  (signal, listener) => {
-    signal.addEventListener("abort", listener);
-  },
-  (signal, listener) => {
-    signal.removeEventListener("abort", listener);
-  },
-);
-
-/** Rejects with the signal's reason when it aborts; what was begun goes on for others. */
-function untilAborted<T>(signal: AbortSignal, begin: () => Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      reject(signal.reason as Error);
-    };
-    if (signal.aborted) {
-      abort();
-      return;
-    }
-    aborts.add(signal, abort);
-    begin()
-      .finally(() => {
-        aborts.remove(signal, abort);
-      })
-      .then(resolve, reject);
-  });
 }
