@@ -1,4 +1,5 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { getEventListeners, setMaxListeners } from "node:events";
 import { deserialize, serialize } from "node:v8";
 import {
   CacheFence,
@@ -11,11 +12,12 @@ import {
 } from "cachefence";
 import type { Redis } from "ioredis";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { REQUIRED_COMMANDS, type RedisClient } from "../src/redis-client.js";
 import { type Runtime, systemRuntime } from "../src/runtime.js";
 import { deferred } from "./support/deferred.js";
 import { describeRedis, removeKeys, uniquePrefix } from "./support/describe-redis.js";
 import { type IoredisMajor, majors } from "./support/ioredis.js";
-import { ManualRuntime } from "./support/manual-runtime.js";
+import { ManualRuntime, settle } from "./support/manual-runtime.js";
 import { until } from "./support/waiting.js";
 
 for (const major of majors) {
@@ -72,6 +74,19 @@ function suite(major: IoredisMajor, url: string): void {
       return error as Error;
     }
     throw new Error("Expected a rejection");
+  }
+
+  /** What is published on this channel meanwhile. */
+  async function eventsDuring(name: keyof CacheFenceEvents, run: () => Promise<unknown>): Promise<unknown[]> {
+    const events: unknown[] = [];
+    const listener = (message: unknown) => void events.push(message);
+    subscribe(name, listener);
+    try {
+      await run();
+    } finally {
+      unsubscribe(name, listener);
+    }
+    return events;
   }
 
   describe("a miss", () => {
@@ -172,6 +187,35 @@ function suite(major: IoredisMajor, url: string): void {
         expect(await lockOf("k")).toBeNull();
       },
     );
+
+    it.each<[name: string, cause: unknown]>([
+      ["an object without a prototype", Object.create(null)],
+      ["an error whose message is a symbol", Object.assign(new Error(), { message: Symbol("no") })],
+      ["a function", () => undefined],
+    ])("is failed by a RecomputeError, whatever was thrown: %s", async (_name, cause) => {
+      const recompute = () => {
+        throw cause as Error;
+      };
+      const error = await errorOf(open().getOrSet("k", 60, recompute));
+      expect(error).toBeInstanceOf(RecomputeError);
+      expect(error.cause === cause).toBe(true);
+      expect(await lockOf("k")).toBeNull();
+    });
+
+    it("calls a failing source once for all callers that had begun, those that came while it ran too", async () => {
+      const cache = open();
+      const gate = deferred();
+      const recompute = vi.fn(() => gate.promise);
+      const first = errorOf(cache.getOrSet("k", 60, recompute));
+      await vi.waitFor(() => expect(recompute).toHaveBeenCalledTimes(1));
+      const others = Array.from({ length: 5 }, () => errorOf(cache.getOrSet("k", 60, recompute)));
+      await vi.waitFor(() => expect(cache.stats().coalesced).toBe(5));
+      const cause = new Error("source is down");
+      gate.reject(cause);
+      const errors = await Promise.all([first, ...others]);
+      expect(errors.map((error) => error.cause)).toEqual(Array(6).fill(cause));
+      expect(recompute).toHaveBeenCalledTimes(1);
+    });
 
     it("rejects with a SerializationError when the value has no stored form, and frees the lock", async () => {
       const error = await errorOf(open().getOrSet("k", 60, () => 1n));
@@ -374,6 +418,20 @@ function suite(major: IoredisMajor, url: string): void {
       expect(ends).toMatchObject([{ key: "k", stored: false, error: { name: "RecomputeError", cause } }]);
       expect(await valueOf("k")).toBe('"old"');
       expect(await lockOf("k")).toBeNull();
+    });
+
+    it("that gets no lock in the background is an event: its name holds something else", async () => {
+      await writeEntry("k", '"old"', 60);
+      await raw.rpush(`${namespace}k:lock`, "somebody's list");
+      const cache = open({ earlyRefresh: "background" }, eager);
+      const recompute = vi.fn();
+      const events = await eventsDuring("cachefence:redis-error", async () => {
+        expect(await cache.getOrSet("k", 60, recompute)).toBe("old");
+        await cache.idle();
+      });
+      expect(events).toMatchObject([{ key: "k", error: { message: expect.stringContaining("WRONGTYPE") as string } }]);
+      expect(cache.stats()).toMatchObject({ hits: 1, rebuilds: 0, redisErrors: 1 });
+      expect(recompute).not.toHaveBeenCalled();
     });
 
     it("does not rebuild what another process has refreshed between the read and the claim", async () => {
@@ -623,6 +681,69 @@ function suite(major: IoredisMajor, url: string): void {
       expect(cache.stats()).toMatchObject({ misses: 0, hits: 0 });
     });
 
+    it("that aborts while the read is out starts no recompute", async () => {
+      const cache = open();
+      await cache.getOrSet("warm-up", 60, () => 1);
+      const controller = new AbortController();
+      const reason = new Error("client went away");
+      const recompute = vi.fn();
+      const call = errorOf(cache.getOrSet("k", 60, recompute, { signal: controller.signal }));
+      controller.abort(reason);
+      expect(await call).toBe(reason);
+      await redis.ping(); // Answered after the read.
+      await settle();
+      await cache.idle();
+      expect(recompute).not.toHaveBeenCalled();
+      expect(cache.stats()).toMatchObject({ misses: 1, rebuilds: 1 }); // Of the warm-up.
+    });
+
+    it("that aborts the wait for a rebuild starts none when that one is fenced off afterwards", async () => {
+      const cache = open();
+      const gate = deferred();
+      const first = cache.getOrSet("k", 60, () => gate.promise.then(() => "before"));
+      await vi.waitFor(() => expect(cache.stats().rebuilds).toBe(1));
+      const controller = new AbortController();
+      const reason = new Error("client went away");
+      const recompute = vi.fn();
+      const joined = errorOf(cache.getOrSet("k", 60, recompute, { signal: controller.signal }));
+      await vi.waitFor(() => expect(cache.stats().coalesced).toBe(1));
+      controller.abort(reason);
+      expect(await joined).toBe(reason);
+      await open().invalidate("k");
+      gate.resolve();
+      expect(await first).toBe("before");
+      await settle();
+      await redis.ping(); // Answered after whatever it would have asked for again.
+      await settle();
+      await cache.idle();
+      expect(recompute).not.toHaveBeenCalled();
+      expect(cache.stats().rebuilds).toBe(1);
+    });
+
+    it("is listened to once, though it stands for fifty calls: node warns of no leak", async () => {
+      const cache = open();
+      const gate = deferred();
+      const { signal } = new AbortController();
+      setMaxListeners(10, signal);
+      const warnings: Error[] = [];
+      const listener = (warning: Error) => void warnings.push(warning);
+      process.on("warning", listener);
+      try {
+        const calls = Array.from({ length: 50 }, (_, at) =>
+          cache.getOrSet(`k${at}`, 60, () => gate.promise, { signal }),
+        );
+        await vi.waitFor(() => expect(cache.stats().rebuilds).toBe(50));
+        expect(getEventListeners(signal, "abort")).toHaveLength(1);
+        gate.resolve();
+        await Promise.all(calls);
+        await settle();
+      } finally {
+        process.off("warning", listener);
+      }
+      expect(warnings).toEqual([]);
+      expect(getEventListeners(signal, "abort")).toEqual([]);
+    });
+
     it("keeps no listener once the call has ended", async () => {
       const { signal } = new AbortController();
       const add = vi.spyOn(signal, "addEventListener");
@@ -688,6 +809,53 @@ function suite(major: IoredisMajor, url: string): void {
       gate.resolve();
       expect(await Promise.all([first, second])).toEqual(["before", "after"]);
     });
+
+    it("a caller that began after an invalidate is not failed by a recompute from before: it asks again", async () => {
+      const cache = open();
+      const gate = deferred();
+      const table = new Map<string, string>();
+      const read = vi.fn(async () => {
+        const seen = table.get("k");
+        await gate.promise;
+        if (seen === undefined) throw new Error("no such row");
+        return seen;
+      });
+      const before = [1, 2].map(() => errorOf(cache.getOrSet("k", 60, read)));
+      await vi.waitFor(() => expect(read).toHaveBeenCalledTimes(1));
+      table.set("k", "row");
+      await open().invalidate("k");
+      const after = [1, 2, 3].map(() => cache.getOrSet("k", 60, read));
+      await vi.waitFor(() => expect(cache.stats().coalesced).toBe(4));
+      gate.resolve();
+      expect(await Promise.all(after)).toEqual(["row", "row", "row"]);
+      for (const error of await Promise.all(before)) expect(error).toBeInstanceOf(RecomputeError);
+      expect(read).toHaveBeenCalledTimes(2);
+    });
+
+    it("callers that ask again after an invalidate share the next failure too: one attempt for all", async () => {
+      const cache = open();
+      const gate = deferred();
+      const recompute = vi.fn(() => gate.promise);
+      const first = errorOf(cache.getOrSet("k", 60, recompute));
+      await vi.waitFor(() => expect(recompute).toHaveBeenCalledTimes(1));
+      await open().invalidate("k");
+      const after = Array.from({ length: 5 }, () => errorOf(cache.getOrSet("k", 60, recompute)));
+      await vi.waitFor(() => expect(cache.stats().coalesced).toBe(5));
+      gate.reject(new Error("source is down"));
+      for (const error of await Promise.all([first, ...after])) expect(error).toBeInstanceOf(RecomputeError);
+      expect(recompute).toHaveBeenCalledTimes(2);
+    });
+
+    it.each([-3_600_000, 3_600_000])(
+      "set, though a process calls nothing else, writes an expiry in Redis' time on a host %d ms off",
+      async (offsetMs) => {
+        const before = await serverSeconds();
+        await open({}, { wallClockMs: () => Date.now() + offsetMs }).set("k", 60, "primed");
+        const expiry = Number(await raw.hget(`${namespace}k`, "expiry"));
+        expect(Math.abs(expiry - before - 60)).toBeLessThan(30);
+        expect(await open().getOrSet("k", 60, () => "recomputed")).toBe("primed");
+      },
+    );
 
     it("set rejects what cannot be serialized, before anything is changed", async () => {
       const cache = open();
@@ -764,6 +932,26 @@ function suite(major: IoredisMajor, url: string): void {
       expect(corrupt).toMatchObject([{ key: "k" }]);
       expect(await raw.hmget(`${namespace}k`, "v")).toEqual(['"new"']);
       expect(await cache.getOrSet("k", 60, () => "newer")).toBe("new");
+    });
+
+    it("is a miss and an event too for who has waited until another process stored it", async () => {
+      const old = open({ serializer: () => "<old>", deserializer: () => "old" });
+      const cache = open();
+      const gate = deferred();
+      const holder = old.getOrSet("k", 60, () => gate.promise.then(() => "old"));
+      await vi.waitFor(() => expect(old.stats().rebuilds).toBe(1));
+      const recompute = vi.fn(() => "new");
+      const corrupt = await eventsDuring("cachefence:corrupt-entry", async () => {
+        const waiter = cache.getOrSet("k", 60, recompute);
+        const channel = `cachefence:${namespace}k`;
+        await until("it listens", async () => (await raw.pubsub("NUMSUB", channel))[1] === 1);
+        gate.resolve();
+        expect(await Promise.all([holder, waiter])).toEqual(["old", "new"]);
+      });
+      expect(corrupt).toMatchObject([{ key: "k", error: { name: "SerializationError" } }]);
+      expect(recompute).toHaveBeenCalledTimes(1);
+      expect(await valueOf("k")).toBe('"new"');
+      expect(cache.stats()).toMatchObject({ misses: 1, waits: 1, rebuilds: 1 });
     });
 
     it("is no wait for anybody: the callers of one process rebuild it once", async () => {
@@ -936,6 +1124,63 @@ function suite(major: IoredisMajor, url: string): void {
       } finally {
         client.disconnect();
       }
+    });
+
+    /** A client with the documented commands, and no `duplicate`. */
+    function withoutDuplicate(): RedisClient {
+      const commands = REQUIRED_COMMANDS.map((name) => [name, (redis[name] as () => unknown).bind(redis)]);
+      return Object.fromEntries(commands) as RedisClient;
+    }
+
+    it("need not have a duplicate: its waiters poll", async () => {
+      const holder = open();
+      const cache = new CacheFence(withoutDuplicate(), { namespace });
+      const gate = deferred();
+      const held = holder.getOrSet("k", 60, () => gate.promise.then(() => "value"));
+      await vi.waitFor(() => expect(holder.stats().rebuilds).toBe(1));
+      const recompute = vi.fn();
+      const waiter = cache.getOrSet("k", 60, recompute);
+      await vi.waitFor(() => expect(cache.stats().misses).toBe(1));
+      await settle();
+      await redis.ping();
+      await settle();
+      gate.resolve();
+      expect(await Promise.all([held, waiter])).toEqual(["value", "value"]);
+      expect(recompute).not.toHaveBeenCalled();
+      expect(cache.stats()).toMatchObject({ waits: 1, redisErrors: 0 });
+    });
+
+    it("may lose a lock without a duplicate to listen with: no rejection is left unhandled", async () => {
+      const client = withoutDuplicate();
+      let refusals = 0;
+      for (const name of ["eval", "evalsha"] as const) {
+        const real = client[name].bind(client) as (...args: unknown[]) => Promise<unknown>;
+        const counting = async (...args: unknown[]) => {
+          const reply = await real(...args);
+          if (reply === "refused") refusals++;
+          return reply;
+        };
+        Object.assign(client, { [name]: counting });
+      }
+      const cache = new CacheFence(client, { namespace, lockTimeout: 0.3 });
+      const unhandled: unknown[] = [];
+      const listener = (reason: unknown) => void unhandled.push(reason);
+      process.on("unhandledRejection", listener);
+      try {
+        const gate = deferred();
+        const call = cache.getOrSet("k", 60, () => gate.promise.then(() => "value"));
+        await vi.waitFor(() => expect(cache.stats().rebuilds).toBe(1));
+        await open().invalidate("k");
+        await until("a renewal has been refused", () => refusals === 1);
+        await settle();
+        expect(await cache.getOrSet("k", 60, () => "next")).toBe("next");
+        expect(await call).toBe("next"); // Found by polling.
+        gate.resolve();
+        await cache.idle();
+      } finally {
+        process.off("unhandledRejection", listener);
+      }
+      expect(unhandled).toEqual([]);
     });
 
     it.each(["prefix:", "{tag}"])("may have a keyPrefix: %o", async (keyPrefix) => {

@@ -1,6 +1,7 @@
 import { CacheFence, type CacheFenceOptions } from "cachefence";
 import type { Cluster, ClusterOptions } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { systemRuntime } from "../src/runtime.js";
 import { deferred } from "./support/deferred.js";
 import { describeOwnRedis, uniquePrefix } from "./support/describe-redis.js";
 import { majors } from "./support/ioredis.js";
@@ -153,6 +154,29 @@ describeOwnRedis("a Redis Cluster of three masters", () => {
     it.each(["slave", "all", () => null])("refuses a client that reads elsewhere than on masters: %s", (scaleReads) => {
       const client = openClient({ scaleReads: scaleReads as never });
       expect(() => new CacheFence(client)).toThrow(/^Expected `redis\.options\.scaleReads` to be "master", got /);
+    });
+
+    it("judges by Redis' clock from the first call of a process on, on a host whose own is an hour off", async () => {
+      await isReady();
+      const writer = openFence();
+      for (const key of keys) await writer.set(key, 60, "cached");
+      const client = openClient();
+      await until("it is ready", () => client.status === "ready");
+      const time = client.time.bind(client);
+      const runtime = { ...systemRuntime, wallClockMs: () => Date.now() + 3_600_000 };
+      for (const key of keys) {
+        // TIME goes to any master: here its reply always comes after that of the read, which was sent to the key's own.
+        const late = async () => {
+          const reply = await time();
+          await client.get(namespace + key).catch(() => undefined);
+          return reply;
+        };
+        Object.assign(client, { time: late });
+        const cold = new CacheFence(client, { namespace, lockTimeout, beta: 0 }, runtime);
+        caches.push(cold);
+        expect(await cold.getOrSet(key, 60, () => "source")).toBe("cached");
+        expect(cold.stats()).toMatchObject({ hits: 1, redisErrors: 0 });
+      }
     });
 
     it("works without scripting", async () => {

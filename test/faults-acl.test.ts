@@ -4,9 +4,11 @@ import { CacheFence, type CacheFenceOptions } from "cachefence";
 import type { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { RedisFault } from "../src/redis-link.js";
+import { type Runtime, systemRuntime } from "../src/runtime.js";
 import { deferred } from "./support/deferred.js";
 import { describeOwnRedis, uniquePrefix } from "./support/describe-redis.js";
 import { majors } from "./support/ioredis.js";
+import { settle } from "./support/manual-runtime.js";
 import { type RedisServer, startRedis } from "./support/redis-server.js";
 import { startTcpProxy } from "./support/tcp-proxy.js";
 import { until } from "./support/waiting.js";
@@ -289,6 +291,35 @@ describeOwnRedis("a server that denies", () => {
           expect((error as Error).message).toMatch(/NOPERM|can't run this command/);
         }
         await until("the lock is free", async () => !(await isLocked("key")));
+      });
+
+      it("releases nothing, neither at once nor later, after claims of a lock that was denied", async () => {
+        const client = await openClient(`~${namespace}key`, "&*", "+@all");
+        let scripts = 0;
+        for (const name of ["eval", "evalsha"] as const) {
+          const real = client[name].bind(client) as (...args: unknown[]) => Promise<unknown>;
+          const counting = (...args: unknown[]) => {
+            scripts++;
+            return real(...args);
+          };
+          Object.assign(client, { [name]: counting });
+        }
+        // Whatever would come later comes at once.
+        const runtime: Runtime = {
+          ...systemRuntime,
+          startTimer: (_, ref, run) => systemRuntime.startTimer(0, ref, run),
+        };
+        const cache = new CacheFence(client, { namespace, lockTimeout }, runtime);
+        caches.push(cache);
+        for (let call = 0; call < 20; call++) {
+          await expect(cache.getOrSet("key", 60, () => 1)).rejects.toThrow(/^NOPERM /);
+        }
+        for (let round = 0; round < 20; round++) {
+          await client.ping();
+          await settle();
+        }
+        expect(scripts).toBe(0);
+        expect(cache.stats().redisErrors).toBe(20);
       });
 
       it("surfaces the error of an entry that no pattern covers", async () => {

@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CacheFence, type CacheFenceOptions, RedisUnavailableError } from "cachefence";
 import type { Redis, RedisOptions } from "ioredis";
@@ -5,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { deferred } from "./support/deferred.js";
 import { describeOwnRedis, uniquePrefix } from "./support/describe-redis.js";
 import { majors } from "./support/ioredis.js";
+import { settle } from "./support/manual-runtime.js";
 import { type RedisServer, startRedis } from "./support/redis-server.js";
 import { startTcpProxy, type TcpProxy } from "./support/tcp-proxy.js";
 import { ended, until } from "./support/waiting.js";
@@ -433,6 +435,64 @@ describeOwnRedis("a network that fails", () => {
           await cache.getOrSet(`key ${outage}`, 60, () => 1);
         }
         expect(listeners()).toEqual(before);
+      });
+    });
+
+    describe("an outage", () => {
+      it("is waited out by a dozen caches of one client with one listener: node warns of no leak", async () => {
+        const { client } = await openFence();
+        const fences = Array.from({ length: 12 }, (_, at) => fenceOver(client, { namespace: `${namespace}${at}:` }));
+        await Promise.all(fences.map((cache) => cache.getOrSet("key", 60, () => 1)));
+        const listeners = client.listenerCount("ready");
+        const warnings: Error[] = [];
+        const listener = (warning: Error) => void warnings.push(warning);
+        process.on("warning", listener);
+        try {
+          proxy.down();
+          await until("the client knows", () => client.status !== "ready");
+          await Promise.all(fences.map((cache) => cache.getOrSet("key", 60, () => 2)));
+          expect(client.listenerCount("ready")).toBe(listeners + 1);
+          await settle();
+        } finally {
+          process.off("warning", listener);
+        }
+        expect(warnings).toEqual([]);
+        proxy.heal();
+        await isReady(client);
+        const again = await Promise.all(fences.map((cache) => cache.getOrSet("key", 60, () => 2)));
+        expect(again).toEqual(fences.map(() => 1));
+      });
+
+      it("is one error and one event for each call, rebuild and fence of a key that meets it", async () => {
+        const { client, cache } = await openFence();
+        const throwing = fenceOver(client, { onRedisError: "throw" });
+        const started = deferred();
+        const finish = deferred();
+        const rebuild = cache.getOrSet("rebuilt", 60, async () => {
+          started.resolve();
+          await finish.promise;
+          return "value";
+        });
+        await started.promise;
+        const keys: string[] = [];
+        const listener = (message: unknown) => void keys.push((message as { key: string }).key);
+        subscribe("cachefence:redis-error", listener);
+        try {
+          proxy.down();
+          await until("the client knows", () => client.status !== "ready");
+          expect(cache.stats().redisErrors).toBe(0);
+          finish.resolve();
+          expect(await rebuild).toBe("value");
+          expect(await cache.getOrSet("got", 60, () => "value")).toBe("value");
+          await expect(cache.set("set", 60, 1)).rejects.toThrow(RedisUnavailableError);
+          await expect(cache.invalidate("removed", "removed too")).rejects.toThrow(RedisUnavailableError);
+          expect(cache.stats().redisErrors).toBe(5);
+          await expect(throwing.getOrSet("thrown", 60, () => 1)).rejects.toThrow(RedisUnavailableError);
+          expect(throwing.stats().redisErrors).toBe(1);
+          expect(keys).toEqual(["rebuilt", "got", "set", "removed", "removed too", "thrown"]);
+        } finally {
+          unsubscribe("cachefence:redis-error", listener);
+        }
       });
     });
 

@@ -234,6 +234,22 @@ describeOwnRedis("a server that fails", () => {
         expect(await isStored("other")).toBe(true);
       });
 
+      it("keeps the old entry, for a script takes no more memory than a command: set rejects, a rebuild does not", async () => {
+        const { cache } = await openFence({ onRedisError: "recompute" });
+        const stale = { v: '"old"', delta: "0", expiry: String(Date.now() / 1000 - 60) };
+        await observer.hset(`${namespace}key`, stale);
+        const rebuild = await startRebuild(cache);
+        await observer.config("SET", "maxmemory", "1");
+        rebuild.finish();
+        expect(await rebuild.value).toBe("value");
+        expect(await isLocked("key")).toBe(false);
+        await expect(cache.set("key", 60, "new")).rejects.toThrow(/^OOM /);
+        expect(await isLocked("key")).toBe(false);
+        expect(await observer.hgetall(`${namespace}key`)).toEqual(stale);
+        await expect(cache.set("other", 60, "new")).rejects.toThrow(/^OOM /);
+        expect(await isStored("other")).toBe(false);
+      });
+
       it("rejects with the Redis error under `throw`", async () => {
         const { cache } = await openFence({ onRedisError: "throw" });
         await observer.config("SET", "maxmemory", "1");

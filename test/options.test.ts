@@ -144,6 +144,24 @@ describe("the options of a CacheFence", () => {
   });
 });
 
+describe("null for an option", () => {
+  const message = (name: string) => new RegExp(`^Expected \`${name}\` to be .+, got null$`);
+  const perCall = ["beta", "staleFor", "earlyRefresh", "recomputeTimeout"];
+  const ofInstance = ["lockTimeout", "waitForLock", "namespace", "redisTimeout", "onRedisError"];
+
+  it.each([...perCall, ...ofInstance, "serializer", "deserializer"])("is no default but a TypeError: %s", (name) => {
+    const create = () => new CacheFence(untouchable(), { serializer: String, deserializer: String, [name]: null });
+    expect(create).toThrow(TypeError);
+    expect(create).toThrow(message(name));
+  });
+
+  it.each([...perCall, "signal"])("of a call rejects it, before anything is sent: %s", async (name) => {
+    const call = new CacheFence(untouchable()).getOrSet("k", 1, () => 1, { [name]: null });
+    await expect(call).rejects.toThrow(TypeError);
+    await expect(call).rejects.toThrow(message(name));
+  });
+});
+
 describe("the options of one call", () => {
   const instance = resolveOptions({ beta: 2, staleFor: 30, earlyRefresh: "background", recomputeTimeout: 3 }).perCall;
 

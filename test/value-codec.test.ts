@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { SerializationError } from "../src/errors.js";
 import { createValueCodec } from "../src/value-codec.js";
+import { settle } from "./support/manual-runtime.js";
 
 const json = createValueCodec(undefined, undefined);
 
@@ -125,6 +126,27 @@ describe("a codec of the caller's", () => {
     expect(error).toBeInstanceOf(SerializationError);
     expect((error.cause as Error).message).toContain("Expected the serializer to return a string or Uint8Array");
   });
+
+  it.each(["serializer", "deserializer"] as const)(
+    "is an error when its %s is asynchronous, and what comes of that is no unhandled rejection",
+    async (name) => {
+      const unhandled: unknown[] = [];
+      const listener = (reason: unknown) => void unhandled.push(reason);
+      process.on("unhandledRejection", listener);
+      try {
+        const rejects = () => Promise.reject(new Error("no")) as never;
+        const codec = createValueCodec(rejects, rejects);
+        const act = () => (name === "serializer" ? codec.encode("k", 0) : codec.decode("k", Buffer.from("0")));
+        const error = thrownBy(act) as SerializationError;
+        expect(error).toBeInstanceOf(SerializationError);
+        expect(error.cause).toEqual(new TypeError(`Expected the ${name} to return its result, got a promise of it`));
+        await settle();
+      } finally {
+        process.off("unhandledRejection", listener);
+      }
+      expect(unhandled).toEqual([]);
+    },
+  );
 
   it("has its own error as the cause, untouched", () => {
     const cause = new Error("no");

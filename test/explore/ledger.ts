@@ -217,8 +217,17 @@ export class Ledger {
     const version = this.versions.get((value as { version: string }).version);
     if (version === undefined) throw new Violation(`answered with ${JSON.stringify(value)}, which nobody made`);
     const asOf = version.fence === undefined ? version.startedAt : version.fence.executedAt;
+    this.#refuseOlder(beganAt, asOf, `answered with ${version.name}`);
+  }
+
+  /** A `getOrSet` that began at this moment has been rejected with the failure of the recompute of this version. */
+  failed(beganAt: number, { name, startedAt }: Version): void {
+    this.#refuseOlder(beganAt, startedAt, `rejected with the failure of ${name}`);
+  }
+
+  #refuseOlder(beganAt: number, asOf: number, what: string): void {
     if (this.fences.some(({ resolvedAt, executedAt }) => resolvedAt < beganAt && asOf < executedAt)) {
-      throw new Violation(`answered with ${version.name}, older than a fence that had resolved before the call`);
+      throw new Violation(`${what}, older than a fence that had resolved before the call`);
     }
   }
 }

@@ -139,7 +139,8 @@ export class World {
   readonly #hosts: Host[] = [];
   readonly #answers = new WeakSet();
   #tokens = 0;
-  #hasFailedRun = false;
+  // The error of each recompute that has failed -> that recompute.
+  readonly #failedRuns = new Map<unknown, Run>();
   #callsLeft = 8;
   #fencesLeft = 3;
   #deathsLeft = 1;
@@ -404,7 +405,7 @@ export class World {
     gate.run.isOver = true;
     if (error === undefined) gate.open({ version: gate.run.version.name });
     else {
-      this.#hasFailedRun = true;
+      this.#failedRuns.set(error, gate.run);
       gate.fail(error);
     }
   }
@@ -442,11 +443,18 @@ export class World {
         this.#ledger.answered(beganAt, answer);
       },
       mayReject: (error) =>
-        (error instanceof RecomputeError && this.#hasFailedRun) ||
+        (error instanceof RecomputeError && this.#isFailureOf(error.cause, beganAt)) ||
         (error instanceof RecomputeTimeoutError && this.#setting.recomputeTimeout !== undefined) ||
         controller?.signal.aborted === true ||
         (this.#setting.onRedisError === "throw" && host.hadFault),
     });
+  }
+
+  /** True if a recompute has failed so; a violation if the call that is told of it should not be. */
+  #isFailureOf(cause: unknown, beganAt: number): boolean {
+    const run = this.#failedRuns.get(cause);
+    if (run !== undefined) this.#ledger.failed(beganAt, run.version);
+    return run !== undefined;
   }
 
   #fence(host: Host, kind: "invalidate" | "set", thenGet: boolean): void {
