@@ -1173,6 +1173,7 @@ function suite(major: IoredisMajor, url: string): void {
         await open().invalidate("k");
         await until("a renewal has been refused", () => refusals === 1);
         await settle();
+        expect(unhandled).toEqual([]);
         expect(await cache.getOrSet("k", 60, () => "next")).toBe("next");
         expect(await call).toBe("next"); // Found by polling.
         gate.resolve();
