@@ -128,8 +128,9 @@ export class CacheFence {
    * - Early refresh (XFetch: the value is valid, but not for long): one caller in the fleet recomputes and gets the new
    *   value (with `earlyRefresh: "background"` the old one at once); all others get the old one at once.
    * - Stale (past its expiry, within `staleFor`): the same.
-   * - Miss: one caller in the fleet recomputes, the others wait for it, at most `2 * waitForLock`, and then take over.
-   *   Callers in one process wait as one.
+   * - Miss: one caller in the fleet recomputes, the others wait for it, at most `2 * waitForLock` from when they asked,
+   *   and then take over. Callers in one process wait as one. If the recompute fails, its lock is freed first (at most
+   *   `redisTimeout`), and one waiter of another process tries next.
    * - Redis down: see {@link CacheFenceOptions.onRedisError}.
    *
    * A recompute must not ask for its own key: it would wait for itself.
@@ -143,7 +144,7 @@ export class CacheFence {
    * @throws RecomputeError if `recompute` failed (also that of an early refresh, unless `staleFor` or `"background"`
    * applies); RecomputeTimeoutError; SerializationError; CacheFenceError if the key or its lock's name holds something
    * that is not cachefence's; the Redis error under `onRedisError: "throw"`, and where an ACL denies the key;
-   * TypeError or RangeError for bad arguments, before anything is sent, and a RangeError for what a `ttl` function returned;
+   * TypeError or RangeError for bad arguments, before anything is sent, and the same for what a `ttl` function returned;
    * the `signal`'s reason.
    */
   getOrSet<T>(
@@ -293,7 +294,7 @@ export class CacheFence {
 
   /**
    * Removes the values of these keys, any number, and fences them: once it has resolved, no `getOrSet` that starts later,
-   * in any process, gets a value whose recompute started before. The store of a rebuild in flight is refused, and callers
+   * in any process, gets a value whose recompute started before, or its failure. The store of a rebuild in flight is refused, and callers
    * that joined it since ask again. (R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1.)
    *
    * Waits at most `redisTimeout`. If one key fails, the others are done all the same.
@@ -314,8 +315,10 @@ export class CacheFence {
    * came in between: `invalidate` the key once Redis is back. (A set in two steps, fenced like a rebuild, would never be
    * late; but either its readers miss between the steps, or a refused second step leaves the value from before.)
    *
+   * Waits at most `redisTimeout`; the first of a process also for Redis' clock.
+   *
    * @param ttl - lifetime in seconds, > 0, at most 1e11; Redis keeps the entry for `ttl + staleFor` of the instance
-   * @throws SerializationError; otherwise as {@link CacheFence.invalidate}
+   * @throws SerializationError; TypeError or RangeError for a bad key or ttl; otherwise as {@link CacheFence.invalidate}
    */
   async set(key: string, ttl: number, value: unknown): Promise<void> {
     checkKey(key);

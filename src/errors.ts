@@ -27,7 +27,10 @@ export class RecomputeTimeoutError extends CacheFenceError {
   }
 }
 
-/** A value could not be serialized, or what was just serialized could not be read back. `cause` is the original error. */
+/**
+ * A value could not be serialized, or what was just serialized could not be read back, or one of the two returned a
+ * promise. `cause` is the original error.
+ */
 export class SerializationError extends CacheFenceError {
   constructor(key: string, doing: "serialize" | "deserialize", cause: unknown) {
     super(`Could not ${doing} the value of ${JSON.stringify(key)}: ${messageOf(cause)}`, key, { cause });

@@ -8,7 +8,7 @@ export interface CacheFenceEvents {
   "cachefence:miss": { key: string };
   /** A caller won the refresh of an entry that is still there. `remaining` is negative where it was already stale. */
   "cachefence:early-refresh": { key: string; remaining: number; delta: number };
-  /** The recompute is about to be called. `locked` is false while Redis is unreachable. */
+  /** The recompute is about to be called. `locked` is false while Redis is failing. */
   "cachefence:rebuild-start": { key: string; locked: boolean };
   /** It ended. `stored` is false if it failed, was refused, or was not to be cached. */
   "cachefence:rebuild-end": { key: string; seconds: number; stored: boolean; error?: unknown };
@@ -20,7 +20,10 @@ export interface CacheFenceEvents {
   "cachefence:refused-store": { key: string; seconds: number };
   /** A value past its expiry was served. `age`: since the expiry. */
   "cachefence:stale-serve": { key: string; age: number };
-  /** Redis failed, did not answer in time, denied a key, or holds something else under its name. */
+  /**
+   * Redis failed or did not answer in time; or a claim, a wait or a fence met a key that is denied, or is not cachefence's.
+   * Every failure of an `invalidate` or a `set` is one.
+   */
   "cachefence:redis-error": { key: string; error: unknown };
   /** A stored entry could not be read back and counts as a miss. */
   "cachefence:corrupt-entry": { key: string; error: unknown };

@@ -21,7 +21,8 @@ export type WakeUpNews = "stored" | "freed";
 
 /**
  * Compare and act as one step: if the lock holds what it must, all writes happen, in order, and then the wake-up is
- * published; else none does. If a write to the entry fails, those to the lock still happen. Run by the script below, or by WATCH/MULTI where scripting is denied.
+ * published; else none does. Run by the script below, where a failing write to the entry does not keep those to the lock
+ * from happening; or, where scripting is denied, by WATCH/MULTI, which is refused as a whole.
  */
 export interface GuardedWrite {
   readonly names: KeyNames;

@@ -41,7 +41,7 @@ export interface ServeOptions {
 export interface GetOrSetOptions extends ServeOptions {
   /**
    * Stops this caller's wait: its promise rejects with the signal's `reason`. A rebuild that it started goes on for the
-   * others.
+   * others; if it aborts before the rebuild has begun, none is started.
    */
   readonly signal?: AbortSignal | undefined;
 }
@@ -59,8 +59,9 @@ export interface CacheFenceOptions extends ServeOptions {
   readonly lockTimeout?: number | undefined;
   /**
    * How long a waiter waits for one holder before the rebuild is taken over, in seconds; in all it waits at most twice
-   * that. Callers that joined a rebuild of their own process give it up twice this long after it began.
-   * `0` never waits. 0 to 1073741.
+   * that, counted from when it asked. Callers that joined a rebuild of their own process give it up twice this long after
+   * it began. Everybody who has waited that long takes over, each process for itself: set it above the time that the
+   * recompute takes. `0` never waits, not even for a rebuild of the same process. 0 to 1073741.
    *
    * Shorter than `lockTimeout` trades extra rebuilds for lower latency.
    *
@@ -74,22 +75,26 @@ export interface CacheFenceOptions extends ServeOptions {
    */
   readonly namespace?: string | undefined;
   /**
-   * Value to the bytes that are stored; text is stored as UTF-8. Given together with `deserializer`.
-   * May get `undefined`, if `recompute` returns that.
+   * Value to the bytes that are stored; text is stored as UTF-8. Given together with `deserializer`. Synchronous: a promise
+   * is a SerializationError. If it fails, so does the rebuild or the `set`. May get `undefined`, if `recompute` returns
+   * that.
    *
    * @default JSON; `undefined` is stored as JSON `null` plus a trailing space
    */
   readonly serializer?: ((value: unknown) => string | Uint8Array) | undefined;
   /**
    * Stored bytes to the value. It is called once per caller, on a buffer of that caller's own, so that no two callers
-   * share one object. Given together with `serializer`. If it throws on a stored entry, the entry counts as a miss.
+   * share one object. Given together with `serializer`. Synchronous: a promise counts as a throw. If it throws on a stored
+   * entry, the entry counts as a miss, for a waiter too; on a value that has just been serialized, the call rejects with
+   * SerializationError.
    *
    * @default JSON
    */
   readonly deserializer?: ((stored: Buffer) => unknown) | undefined;
   /**
    * How long the library waits for one reply of Redis, in seconds: its own deadline, because the client's may be minutes
-   * or none. > 0, at most 2147483.
+   * or none. Time in which the process was stopped, or its event loop blocked, does not count. A shorter `commandTimeout`
+   * of the client takes its place. > 0, at most 2147483.
    *
    * @default 1
    */
@@ -98,7 +103,7 @@ export interface CacheFenceOptions extends ServeOptions {
    * What a caller gets while Redis is unreachable or too slow. `"recompute"`: the value from the source, one recompute
    * per key and process at a time, nothing stored. `"throw"`: the Redis error. A good recompute whose store fails is a
    * value under the first and an error under the second. `invalidate` and `set` always reject: a fence that did not
-   * happen must be known.
+   * happen must be known. An error that concerns the key (an ACL, a foreign type) reaches the caller under both.
    *
    * @default "recompute"
    */

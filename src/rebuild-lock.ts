@@ -155,7 +155,8 @@ export class RebuildLock {
   }
 
   /**
-   * Stores the entry and frees the lock, if the generation still holds it. Handed over even during an outage: the fence makes a late store safe.
+   * Stores the entry and frees the lock, if the generation still holds it. Handed over even during an outage: the fence
+   * makes a late store safe.
    */
   async store(names: KeyNames, token: Token, entry: Entry, keepMs: number): Promise<boolean> {
     const store: GuardedWrite = {

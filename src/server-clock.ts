@@ -10,8 +10,8 @@ const GOOD_ROUND_TRIP_MS = 50;
  * Redis' own clock, so that hosts whose clocks disagree still agree on an expiry.
  *
  * `TIME` is sampled now and then and carried forward by the monotonic clock, which no adjustment of the host's wall clock
- * can move. A sample tells the offset to within its round trip; after a slow one another is taken soon. Until the first
- * has arrived, and where TIME is denied, the host's wall clock at construction stands in.
+ * can move. A sample tells the offset to within its round trip; after a slow one another is taken soon. The first is
+ * waited for; where it failed (TIME denied, an outage), the host's wall clock at construction stands in.
  */
 export class ServerClock {
   readonly #link: RedisLink;
