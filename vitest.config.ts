@@ -10,8 +10,8 @@ export default defineConfig(({ mode }) => {
     },
     test: {
       include: ["test/**/*.test.ts", "bench/simulate/**/*.test.ts"],
-      // Most tests wait for timers and processes: two files at a time do not compete for much.
-      maxWorkers: 2,
+      // One file at a time: what some tests do to processes and connections needs the machine for itself.
+      maxWorkers: 1,
       exclude: unitOnly ? ["test/package.test.ts"] : [],
       globalSetup: unitOnly ? [] : ["test/support/global-setup.ts"],
       testTimeout: 30_000,

@@ -5,7 +5,7 @@ import type { EntryReader } from "./entry-reader.js";
 import type { GuardedWrite } from "./guarded-write.js";
 import type { GuardedWriter } from "./guarded-writer.js";
 import type { KeyNames } from "./key-names.js";
-import { isReply } from "./redis-link.js";
+import { concernsTheKey } from "./redis-link.js";
 import type { RedisLinks } from "./redis-links.js";
 import type { CancelTimer, Runtime } from "./runtime.js";
 
@@ -80,8 +80,9 @@ export class RebuildLock {
   #undo(names: KeyNames, token: Token, sent: Promise<unknown> | undefined): void {
     const free = (): void => void this.release(names, token).catch(ignore);
     sent?.then(free, (error: unknown) => {
-      // Answered with an error: nothing was taken.
-      if (!isReply(error)) free();
+      // Of a key that it may not touch nothing was taken. Any other error may answer a command that was sent again after
+      // the first had taken the lock.
+      if (!(error instanceof Error && concernsTheKey(error))) free();
     });
   }
 

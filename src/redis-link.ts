@@ -40,7 +40,10 @@ export interface Tick {
 }
 
 // "NOPERM ..." and the two forms in which a script reports the same; "WRONGTYPE ...", also from inside a script.
-const CONCERNS_THE_KEY = /^NOPERM|WRONGTYPE|can't (?:run this command|access at least one of the keys)/;
+export function concernsTheKey(error: Error): boolean {
+  return /^NOPERM|WRONGTYPE|can't (?:run this command|access at least one of the keys)/.test(error.message);
+}
+
 const clientsReady = new FanOut<RedisClient>(
   (client, listener) => client.once("ready", listener),
   (client, listener) => client.off("ready", listener),
@@ -177,7 +180,6 @@ export class RedisLink {
 
   #failed(tick: Tick, thrown: unknown): Error {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-    const { message } = error;
     if (isReply(error)) {
       this.#answered(tick);
     } else {
@@ -185,7 +187,7 @@ export class RedisLink {
       if (--tick.unanswered === 0) this.#open.delete(tick);
       if (!this.#isLost() && this.#latestAnswered < tick.number) this.#beginSilence();
     }
-    return CONCERNS_THE_KEY.test(message) ? error : new RedisFault(message, error);
+    return concernsTheKey(error) ? error : new RedisFault(error.message, error);
   }
 
   /** Why nothing may be sent now, or undefined. */
