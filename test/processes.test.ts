@@ -121,13 +121,13 @@ describeRedis("a fleet of processes", (redisUrl) => {
   it(
     "keeps the lock of a slow holder far past lockTimeout",
     async () => {
-      const [slow, ...waiting] = await fleet.open(3, { lockTimeout: 1.5, waitForLock: 600 });
+      const [slow, ...waiting] = await fleet.open(3, { lockTimeout: 3, waitForLock: 600 });
       const rebuilt = slow!.getOrSet("key");
       const recompute = await fleet.source.next();
       const lock = await fleet.lockOf("key");
       const waited = waiting.map((service) => service.getOrSet("key"));
       // The lease would be over twice; that more time passes on a busy machine changes nothing.
-      await new Promise((resolve) => setTimeout(resolve, 4_000));
+      await new Promise((resolve) => setTimeout(resolve, 7_000));
 
       expect(await fleet.lockOf("key")).toBe(lock);
       recompute.succeed("slow");
