@@ -162,7 +162,8 @@ export class RebuildLock {
   async store(names: KeyNames, token: Token, entry: Entry, keepMs: number): Promise<boolean> {
     const store: GuardedWrite = {
       names,
-      condition: { beginsWith: token.slice(0, GENERATION_LENGTH) },
+      // A taker's needs a mark behind it: the first claim, sent again after a fence, may bring the bare generation back.
+      condition: { beginsWith: token.slice(0, GENERATION_LENGTH + 1) },
       writes: [...entryWrites(entry, keepMs), { verb: "del", on: "lock", args: [] }],
       news: "stored",
     };
