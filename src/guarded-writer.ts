@@ -29,13 +29,13 @@ export class GuardedWriter {
 
   /** Rejects with the reply's own error; deadlines and outages are the link's business. */
   async run(client: RedisClient, write: GuardedWrite): Promise<GuardedOutcome> {
-    if (this.#denial !== undefined && this.#denial.stream === streamOf(client)) return this.#watching.run(write);
+    if (this.#denial !== undefined && this.#denial.stream === client.stream) return this.#watching.run(write);
     this.#denial = undefined;
     try {
       return await this.#runScript(client, write);
     } catch (error) {
       if (!(error instanceof Error && SCRIPTING_DENIED.test(error.message))) throw error;
-      this.#denial = { stream: streamOf(client) };
+      this.#denial = { stream: client.stream };
       return this.#watching.run(write);
     }
   }
@@ -60,8 +60,4 @@ function outcomeOf(reply: unknown): GuardedOutcome {
   if (reply === "done" || reply === "refused" || reply === "foreign") return reply;
   // The error of a write inside the script, as text.
   throw new Error(String(reply));
-}
-
-function streamOf(client: RedisClient): unknown {
-  return (client as { stream?: unknown }).stream;
 }

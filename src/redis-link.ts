@@ -75,6 +75,8 @@ export class RedisLink {
   // first of its replies, which a client in memory (ioredis-mock) gives within it.
   #tick: Tick | undefined;
   #ticks = 0;
+  // The socket that holds back what is sent until the end of the tick.
+  #corked: RedisClient["stream"];
   // Ticks with commands neither answered nor given up, oldest first.
   readonly #open = new Set<Tick>();
   #isSweeping = false;
@@ -119,6 +121,8 @@ export class RedisLink {
 
   readonly #endTick = (): void => {
     this.#tick = undefined;
+    this.#corked?.uncork();
+    this.#corked = undefined;
   };
 
   /** Sends one command and waits for its reply until the deadline. During an outage it sends nothing and rejects at once. */
@@ -149,7 +153,10 @@ export class RedisLink {
 
   #await<T>(reply: Promise<T>, decode?: (reply: T) => T): Promise<T> {
     const tick = this.tick();
-    if (tick.unanswered++ === 0) this.#watch(tick);
+    if (tick.unanswered++ === 0) {
+      this.#watch(tick);
+      this.#cork();
+    }
     return new Promise<T>((resolve, reject) => {
       tick.giveUp.push(reject);
       reply.then(
@@ -162,6 +169,14 @@ export class RedisLink {
         },
       );
     });
+  }
+
+  // A write to the socket is half of what a hit costs, so a tick makes two: its first command leaves at once, to be served
+  // while the others are made, and those leave together before the event loop turns to anything else.
+  #cork(): void {
+    if (this.#corked !== undefined || this.client.status !== "ready") return;
+    this.#corked = this.client.stream;
+    this.#corked?.cork();
   }
 
   /** Leaves nothing on the caller's client. */

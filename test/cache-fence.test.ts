@@ -271,6 +271,28 @@ function suite(major: IoredisMajor, url: string): void {
       expect(await open().getOrSet("k", 60, () => 2)).toBe(1);
     });
 
+    it("leaves in two writes to the socket, however many are sent in one tick, and holds nothing back after it", async () => {
+      const keys = Array.from({ length: 20 }, (_, i) => `k${i}`);
+      for (const key of keys) await writeEntry(key, `"${key}"`, 60);
+      const cache = open();
+      const read = () => Promise.all(keys.map((key) => cache.getOrSet(key, 60, () => "recomputed")));
+      await read(); // Takes the first sample of Redis' clock.
+      const socket = redis.stream as unknown as Record<"_write" | "_writev", () => void>;
+      const single = vi.spyOn(socket, "_write");
+      const joined = vi.spyOn(socket, "_writev");
+      try {
+        const values = read();
+        expect([single.mock.calls.length, redis.stream.writableCorked]).toEqual([1, 1]);
+        await new Promise((resolve) => setImmediate(resolve));
+        expect([single.mock.calls.length, joined.mock.calls.length, redis.stream.writableCorked]).toEqual([1, 1, 0]);
+        expect(await values).toEqual(keys);
+        expect([single.mock.calls.length, joined.mock.calls.length]).toEqual([1, 1]);
+      } finally {
+        single.mockRestore();
+        joined.mockRestore();
+      }
+    });
+
     it("goes by Redis' clock, whatever this host believes", async () => {
       await writeEntry("valid", '"valid"', 60);
       await writeEntry("stale", '"stale"', -60);

@@ -1,4 +1,5 @@
 import { EventEmitter } from "node:events";
+import { Writable } from "node:stream";
 import { describe, expect, it, vi } from "vitest";
 import { RedisUnavailableError } from "../src/errors.js";
 import type { RedisClient } from "../src/redis-client.js";
@@ -162,6 +163,65 @@ describe("a tick", () => {
       resolve(link.tick());
     });
     expect(next).not.toBe(tick);
+  });
+});
+
+describe("the socket", () => {
+  const setUpSocket = (status: string | undefined) => {
+    const written: number[] = [];
+    const socket = new Writable({
+      write: (_chunk, _encoding, done) => {
+        written.push(1);
+        done();
+      },
+      writev: (chunks, done) => {
+        written.push(chunks.length);
+        done();
+      },
+    });
+    const { client, link } = setUp(status);
+    Object.assign(client, { stream: socket });
+    const send = () => {
+      link
+        .send(() => {
+          socket.write("command");
+          return never();
+        })
+        .catch(() => undefined);
+    };
+    return { client, socket, written, send };
+  };
+
+  it("gets the first command of a tick at once, and the others together at its end", async () => {
+    const { socket, written, send } = setUpSocket("ready");
+    for (let turn = 0; turn < 2; turn++) {
+      written.length = 0;
+      send();
+      expect(written).toEqual([1]);
+      send();
+      send();
+      socket.write("a command of the application's");
+      expect(written).toEqual([1]);
+      await settle();
+      expect(written).toEqual([1, 3]);
+      expect(socket.writableCorked).toBe(0);
+    }
+  });
+
+  it("is let go when the tick ends, though the client has another by then", async () => {
+    const { client, socket, written, send } = setUpSocket("ready");
+    send();
+    send();
+    Object.assign(client, { stream: undefined });
+    await settle();
+    expect(written).toEqual([1, 1]);
+    expect(socket.writableCorked).toBe(0);
+  });
+
+  it("is left alone while the client connects", () => {
+    const { socket, send } = setUpSocket("connecting");
+    send();
+    expect(socket.writableCorked).toBe(0);
   });
 });
 

@@ -254,7 +254,7 @@ type Listener = (...args: unknown[]) => void;
 /** A connection: commands are executed in the order in which they were sent, and answered in that order. */
 export abstract class ModelConnection {
   status = "ready";
-  readonly stream = { unref: (): void => undefined };
+  readonly stream = { unref: (): void => undefined, cork: (): void => undefined, uncork: (): void => undefined };
   readonly server: ModelServer;
   outbound: Command[] = [];
   inbound: Delivery[] = [];
