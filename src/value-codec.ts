@@ -1,4 +1,5 @@
 import { SerializationError } from "./errors.js";
+import { copyJson, isQuicklyCopied } from "./json-copy.js";
 
 /** Value to stored bytes and back; failures carry the key. */
 export interface ValueCodec {
@@ -16,17 +17,28 @@ function serializeJson(value: unknown): string {
   return text;
 }
 
+function parseJson(text: string): unknown {
+  return text === UNDEFINED ? undefined : (JSON.parse(text) as unknown);
+}
+
 function createJsonDeserializer(): (stored: Buffer) => unknown {
-  // Callers of one tick share one read and come here one after the other: its text is made once for all of them.
+  // Callers of one tick share one read and come here one after the other. The first is given what was parsed; from the
+  // second on there is an original that nobody else has, to make copies of.
   let last: Buffer | undefined;
   let text = "";
+  let another: (() => unknown) | undefined;
   return (stored) => {
-    if (stored !== last) {
-      text = stored.toString();
-      last = stored;
-    }
-    return text === UNDEFINED ? undefined : (JSON.parse(text) as unknown);
+    if (stored === last) return (another ??= copierOf(text))();
+    last = stored;
+    text = stored.toString();
+    another = undefined;
+    return parseJson(text);
   };
+}
+
+function copierOf(text: string): () => unknown {
+  const original = parseJson(text);
+  return isQuicklyCopied(original) ? () => copyJson(original) : () => parseJson(text);
 }
 
 export function createValueCodec(

@@ -2,6 +2,7 @@ import { deserialize, serialize } from "node:v8";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { SerializationError } from "../src/errors.js";
+import { isQuicklyCopied } from "../src/json-copy.js";
 import { createValueCodec } from "../src/value-codec.js";
 import { settle } from "./support/manual-runtime.js";
 
@@ -14,6 +15,14 @@ function thrownBy(run: () => unknown): unknown {
     return error;
   }
   throw new Error("Expected it to throw");
+}
+
+/** Changes everything in a value that can be changed. */
+function spoil(value: unknown): void {
+  if (typeof value !== "object" || value === null) return;
+  Object.values(value).forEach(spoil);
+  if (Array.isArray(value)) value.push("spoiled");
+  else Object.assign(value, { spoiled: true });
 }
 
 describe("the default codec", () => {
@@ -39,11 +48,65 @@ describe("the default codec", () => {
     expect(json.decode("k", Buffer.from('{"a": [1, null], "b": "\\u00e4"}'))).toEqual({ a: [1, null], b: "ä" });
   });
 
-  it("makes another object for each caller, from one read too", () => {
-    const stored = json.encode("k", { list: [1] });
-    const first = json.decode("k", stored) as { list: number[] };
-    first.list.push(2);
-    expect(json.decode("k", stored)).toEqual({ list: [1] });
+  it("makes another value for each caller, from one read too, whatever the others do with theirs", () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
+        const stored = json.encode("k", value);
+        const plain: unknown = JSON.parse(JSON.stringify(value));
+        for (let caller = 0; caller < 4; caller++) {
+          const own = json.decode("k", stored);
+          expect(own).toEqual(plain);
+          spoil(own);
+        }
+      }),
+      { seed: 4, numRuns: 500 },
+    );
+  });
+
+  it("makes another one of a value so deep that a copy would exhaust the stack", () => {
+    const depth = 50_000;
+    const stored = Buffer.from("[".repeat(depth) + "]".repeat(depth));
+    const values = [1, 2, 3].map(() => json.decode("k", stored) as unknown[]);
+    expect(new Set(values).size).toBe(3);
+    for (const value of values) {
+      let levels = 1;
+      for (let inner = value; inner.length > 0; inner = inner[0] as unknown[]) levels++;
+      expect(levels).toBe(depth);
+    }
+  });
+
+  it("makes another one of a dictionary, which is parsed sooner than copied", () => {
+    const dictionary = Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`key ${i}`, { list: [i] }]));
+    expect(isQuicklyCopied([{ dictionary }])).toBe(false);
+    const stored = json.encode("k", { dictionary });
+    for (let caller = 0; caller < 3; caller++) {
+      const own = json.decode("k", stored);
+      expect(own).toEqual({ dictionary });
+      spoil(own);
+    }
+  });
+
+  it("gives undefined and bare values to each caller as they are", () => {
+    for (const value of [undefined, null, 1, "text", true]) {
+      const stored = json.encode("k", value);
+      expect([1, 2, 3].map(() => json.decode("k", stored))).toEqual([value, value, value]);
+    }
+  });
+
+  it("keeps a key called __proto__ a key, and takes nothing from Object.prototype", () => {
+    const stored = Buffer.from('{"__proto__":{"list":[1]},"a":{}}');
+    Object.assign(Object.prototype, { inherited: ["by everything"] });
+    try {
+      for (let caller = 0; caller < 3; caller++) {
+        const own = json.decode("k", stored) as object;
+        expect(Object.keys(own)).toEqual(["__proto__", "a"]);
+        expect(Object.getPrototypeOf(own)).toBe(Object.prototype);
+        expect(JSON.stringify(own)).toBe('{"__proto__":{"list":[1]},"a":{}}');
+        spoil(own);
+      }
+    } finally {
+      delete (Object.prototype as { inherited?: unknown }).inherited;
+    }
   });
 
   it("reads each of several entries in turn", () => {
