@@ -12,9 +12,11 @@ import type { CancelTimer, Runtime } from "./runtime.js";
 /**
  * Proof of who holds a lock: the lock's whole value.
  *
- * It begins with the generation, drawn by the first claimer, and ends with the mark of the last taker. That decides:
- * - who may store: whoever's generation the lock still has. An invalidate, a set, a store or the end of a lease ends the
- *   generation, so no late rebuild slips past them; a takeover keeps it, so the first of the two to finish is stored;
+ * A claim draws one at random; a takeover adds a mark to the one that it takes over. That decides:
+ * - who may store: whoever's token the lock begins with, so its holder and all whom it was taken from: the first of them to
+ *   finish is stored. An invalidate, a set, a store or the end of a lease drops the lock, so no late rebuild slips past
+ *   them. Nor does a taker's, if a claim or takeover before its own, whose reply was lost, is sent again after the fence:
+ *   what that brings back is shorter than the taker's token;
  * - who may renew and release: only the one whose token it is, so a taker's lock is safe from the one it was taken from.
  */
 export type Token = string & { readonly brand: "token" };
@@ -22,7 +24,8 @@ export type Token = string & { readonly brand: "token" };
 // Tells our tokens from Python's, which are bare hex.
 const OURS = "cachefence:";
 const RELEASE_RETRY_MS = 100;
-const GENERATION_LENGTH = OURS.length + 32;
+// Random hex digits of a mark. Only processes that take over the same lock at the same time must not draw the same.
+const MARK_LENGTH = 16;
 
 /** What a claim found: the lock first, then the entry, so that what an earlier holder has stored need not be rebuilt. */
 export interface Claim {
@@ -61,7 +64,7 @@ export class RebuildLock {
    * SET: a command whose reply was lost is sent again, and SET NX then fails against our own lock.
    */
   async claim(names: KeyNames): Promise<Claim> {
-    const token = (OURS + this.#runtime.token()) as Token;
+    const token = this.#draw();
     let sent: Promise<unknown> | undefined;
     try {
       const [, held, entry] = await Promise.all([
@@ -102,10 +105,14 @@ export class RebuildLock {
     return held.startsWith(OURS);
   }
 
-  /** The token of whoever takes this lock over. It keeps the generation; Python's token has none, so one begins. */
+  /** The token of whoever takes this lock over. A Python holder's is not added to: it says that nobody publishes. */
   successorOf(held: string): Token {
-    const generation = this.publishes(held) ? held.slice(0, GENERATION_LENGTH) : OURS + this.#runtime.token();
-    return `${generation}:${this.#runtime.token()}` as Token;
+    if (!this.publishes(held)) return this.#draw();
+    return `${held}:${this.#runtime.token().slice(-MARK_LENGTH)}` as Token;
+  }
+
+  #draw(): Token {
+    return (OURS + this.#runtime.token()) as Token;
   }
 
   /** Replaces exactly the value that was waited for, so of all waiters one succeeds; true if it was this one. */
@@ -156,14 +163,13 @@ export class RebuildLock {
   }
 
   /**
-   * Stores the entry and frees the lock, if the generation still holds it. Handed over even during an outage: the fence
+   * Stores the entry and frees the lock, if that begins with this token. Handed over even during an outage: the fence
    * makes a late store safe.
    */
   async store(names: KeyNames, token: Token, entry: Entry, keepMs: number): Promise<boolean> {
     const store: GuardedWrite = {
       names,
-      // A taker's needs a mark behind it: the first claim, sent again after a fence, may bring the bare generation back.
-      condition: { beginsWith: token.slice(0, GENERATION_LENGTH + 1) },
+      condition: { beginsWith: token },
       writes: [...entryWrites(entry, keepMs), { verb: "del", on: "lock", args: [] }],
       news: "stored",
     };

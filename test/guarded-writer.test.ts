@@ -44,14 +44,14 @@ const cases: Case[] = [
     outcome: "refused",
   },
   {
-    name: "acts on the generation of its token",
+    name: "acts on a lock that begins with its token",
     lock: `${token}:taker`,
     condition: { beginsWith: token },
     writes: [delLock, ...storeEntry],
     outcome: "done",
   },
   {
-    name: "refuses another generation",
+    name: "refuses a lock that begins otherwise",
     lock: "cachefence:9999",
     entry: ours,
     condition: { beginsWith: token },

@@ -263,16 +263,15 @@ function suite(major: IoredisMajor, url: string): void {
       expect(await held()).toBeNull();
     });
 
-    it("keeps the generation, however often the lock is taken over, and never the mark", async () => {
+    it("adds a mark of its own to what the lock holds", async () => {
       await hold(rival);
-      const first = await takenFrom(rival);
-      const second = await takenFrom(first);
-      for (const taker of [first, second]) expect(taker.slice(0, rival.length)).toBe(rival);
-      expect(new Set([rival, first, second]).size).toBe(3);
-      expect(second).toHaveLength(first.length);
+      const taker = await takenFrom(rival);
+      expect(taker).toMatch(new RegExp(`^${rival}:[0-9a-f]{16}$`));
+      expect(await takenFrom(taker)).toMatch(new RegExp(`^${taker}:[0-9a-f]{16}$`));
+      expect(lock.successorOf(rival)).not.toBe(taker);
     });
 
-    it("from a Python holder, whose token has no generation, begins one", async () => {
+    it("from a Python holder, who publishes nothing, adds nothing to its token", async () => {
       await hold(pythons);
       expect(lock.publishes(pythons)).toBe(false);
       const taker = await takenFrom(pythons);
@@ -379,14 +378,33 @@ function suite(major: IoredisMajor, url: string): void {
       await eventually(() => heard).toEqual(["stored"]);
     });
 
-    it.each(["the holder", "the taker"])("is accepted once in a generation, here from %s", async (first) => {
+    it.each([
+      ["the holder", 0],
+      ["its taker", 1],
+      ["who took it from the taker", 2],
+    ])("is accepted from the first to finish, here %s", async (_, first) => {
       const holder = await claimed();
       const taker = await takenFrom(holder);
-      const [winner, loser] = first === "the holder" ? [holder, taker] : [taker, holder];
-      expect(await lock.store(names, winner, entry, 60_000)).toBe(true);
+      const all = [holder, taker, await takenFrom(taker)];
+      expect(await lock.store(names, all[first]!, entry, 60_000)).toBe(true);
       expect(await held()).toBeNull();
-      expect(await lock.store(names, loser, { ...entry, value: Buffer.from('"late"') }, 60_000)).toBe(false);
+      for (const token of all) {
+        expect(await lock.store(names, token, { ...entry, value: Buffer.from('"late"') }, 60_000)).toBe(false);
+      }
       expect(await stored()).toBe('"value"');
+    });
+
+    it("is refused for who took over from a claim or a takeover that was sent again after a fence", async () => {
+      const holder = await claimed();
+      const taker = await takenFrom(holder);
+      const second = await takenFrom(taker);
+      await lock.remove(names);
+      // Their own recomputes begin when they are answered, so after the fence. Those of their takers began before it.
+      await hold(holder);
+      for (const token of [taker, second]) expect(await lock.store(names, token, entry, 60_000)).toBe(false);
+      expect(await lock.takeOver(names, holder, taker)).toBe(true);
+      expect(await lock.store(names, second, entry, 60_000)).toBe(false);
+      expect(await stored()).toBeNull();
     });
 
     it.each([

@@ -53,7 +53,6 @@ interface GuardedWrite {
 }
 
 const LASTING_SECONDS = 30;
-const GENERATION_LENGTH = "cachefence:".length + 32;
 
 /**
  * Watches one key at the server, every recompute and every answer, and throws a {@link Violation} at the first that
@@ -61,7 +60,7 @@ const GENERATION_LENGTH = "cachefence:".length + 32;
  *
  * "Rebuilds at once <= 1 while leases hold", exactly: a *tenure* begins when the server gives the lock to a process (SET
  * NX, or the script of a takeover), and ends with the lock's value: when its lease runs out, or by an `invalidate`, a
- * `set`, a release or renewal by its own process, a store by its generation, or a takeover by somebody who has waited
+ * `set`, a release or renewal by its own process, a store by its own or by whom it was taken from, or a takeover by somebody who has waited
  * for `waitForLock` and replaces the value that it saw. If anything else ends or prolongs it, that is a violation. A
  * locked recompute needs a tenure of its own process that no other recompute has used. So while a tenure lasts and its
  * process lives, its recompute is the only one that has the right to run. Without a lock, a process recomputes only
@@ -152,11 +151,8 @@ export class Ledger {
       if (longestMs < this.#waitForLockMs) throw new Violation("took over before waitForLock had passed");
       this.#begin(host, held!, true);
     } else if (version !== undefined) {
-      const generation = before?.slice(0, GENERATION_LENGTH);
-      const isMine = [...this.#tenures.values()].some(
-        (one) => one.host === host && one.token.slice(0, GENERATION_LENGTH) === generation,
-      );
-      if (!isMine) throw new Violation("stored without the generation that holds the lock");
+      const isMine = [...this.#tenures.values()].some((one) => one.host === host && before?.startsWith(one.token));
+      if (!isMine) throw new Violation("stored under a lock that neither it nor a taker of its own held");
       const { startedAt } = this.versions.get(version)!;
       if (this.fences.some(({ executedAt }) => executedAt > startedAt)) {
         throw new Violation("stored a value whose recompute began before a fence");
