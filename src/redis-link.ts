@@ -120,6 +120,7 @@ export class RedisLink {
   }
 
   readonly #endTick = (): void => {
+    this.#tick?.reads.clear();
     this.#tick = undefined;
     this.#corked?.uncork();
     this.#corked = undefined;
@@ -189,8 +190,14 @@ export class RedisLink {
   #answered(tick: Tick): void {
     if (tick.number > this.#latestAnswered) this.#latestAnswered = tick.number;
     if (tick === this.#tick) this.#tick = undefined;
-    if (--tick.unanswered === 0) this.#open.delete(tick);
+    if (--tick.unanswered === 0) this.#forget(tick);
     if (this.#isSilent) this.#recovered();
+  }
+
+  // Emptied with care: one that was old when it was answered is collected late, and would keep the values until then.
+  #forget(tick: Tick): void {
+    this.#open.delete(tick);
+    tick.giveUp.length = 0;
   }
 
   #failed(tick: Tick, thrown: unknown): Error {
@@ -199,7 +206,7 @@ export class RedisLink {
       this.#answered(tick);
     } else {
       // The client gave up before this link did (`commandTimeout`).
-      if (--tick.unanswered === 0) this.#open.delete(tick);
+      if (--tick.unanswered === 0) this.#forget(tick);
       if (!this.#isLost() && this.#latestAnswered < tick.number) this.#beginSilence();
     }
     return concernsTheKey(error) ? error : new RedisFault(error.message, error);
