@@ -21,7 +21,7 @@ export class EntryReader {
 
   /** What cannot be read is no answer to anybody: it is like none. */
   read(entryKey: string): Promise<Entry | undefined> {
-    return send(this.#links.of(entryKey), entryKey, (fields) => {
+    return hmget(this.#links.of(entryKey), entryKey, (fields) => {
       const stored = decodeEntry(fields);
       return stored === "corrupt" ? undefined : stored;
     });
@@ -41,12 +41,12 @@ export class EntryReader {
     const sent = tick.reads.get(key) as Promise<StoredEntry> | undefined;
     if (sent !== undefined) return sent;
     if (tick.reads.size === 0) this.#clock.sampleIfDue(tick.sentMs);
-    const read = send(link, entryKey, decodeEntry);
+    const read = hmget(link, entryKey, decodeEntry);
     tick.reads.set(key, read);
     return read;
   }
 }
 
-function send<T>(link: RedisLink, entryKey: string, decode: (fields: (Buffer | null)[]) => T): Promise<T> {
-  return link.send((client) => client.hmgetBuffer(entryKey, "v", "delta", "expiry"), decode);
+function hmget<T>(link: RedisLink, entryKey: string, decode: (fields: (Buffer | null)[]) => T): Promise<T> {
+  return link.read((client) => client.hmgetBuffer(entryKey, "v", "delta", "expiry"), decode);
 }

@@ -10,7 +10,8 @@ export function isQuicklyCopied(value: unknown, depth = 0): boolean {
   if (Array.isArray(value)) return value.every((child) => isQuicklyCopied(child, depth + 1));
   let keys = 0;
   for (const key in value) {
-    if (++keys > MOST_KEYS || !isQuicklyCopied(value[key], depth + 1)) return false;
+    // An enumerable key of Object.prototype would come to be the copy's own.
+    if (++keys > MOST_KEYS || !Object.hasOwn(value, key) || !isQuicklyCopied(value[key], depth + 1)) return false;
   }
   return true;
 }
@@ -34,8 +35,8 @@ function copyObject(object: Readonly<Record<string, unknown>>): Record<string, u
   const copy = { ...object };
   for (const key in copy) {
     const child = copy[key];
-    // A key called __proto__ is the object's own here, so that this replaces its value; an inherited one is not copied.
-    if (isObject(child) && Object.hasOwn(copy, key)) copy[key] = copyJson(child);
+    // A key called __proto__ is the object's own here, so this replaces its value.
+    if (isObject(child)) copy[key] = copyJson(child);
   }
   return copy;
 }

@@ -13,19 +13,24 @@ import type { CancelTimer, Runtime } from "./runtime.js";
  * Proof of who holds a lock: the lock's whole value.
  *
  * A claim draws one at random; a takeover adds a mark to the one that it takes over. That decides:
- * - who may store: whoever's token the lock begins with, so its holder and all whom it was taken from: the first of them to
- *   finish is stored. An invalidate, a set, a store or the end of a lease drops the lock, so no late rebuild slips past
+ * - who may store: whoever's token the lock begins with, so its holder and those whom it was taken from: the first of them
+ *   to finish is stored. An invalidate, a set, a store or the end of a lease drops the lock, so no late rebuild slips past
  *   them. Nor does a taker's, if a claim or takeover before its own, whose reply was lost, is sent again after the fence:
- *   what that brings back is shorter than the taker's token;
+ *   what that brings back is not the taker's token, and does not go on with it;
  * - who may renew and release: only the one whose token it is, so a taker's lock is safe from the one it was taken from.
+ *
+ * A source that hangs would have the lock grow for ever. So of a long one only the last mark is replaced: the first to have
+ * begun may still store, and whoever holds it; who came in between is refused.
  */
 export type Token = string & { readonly brand: "token" };
 
 // Tells our tokens from Python's, which are bare hex.
 const OURS = "cachefence:";
 const RELEASE_RETRY_MS = 100;
-// Random hex digits of a mark. Only processes that take over the same lock at the same time must not draw the same.
-const MARK_LENGTH = 16;
+// Random hex digits of a mark: processes that take over the same lock at the same time must not draw the same.
+const MARK_LENGTH = 12;
+const MOST_MARKS = 64;
+const LONGEST_TAKEN = OURS.length + 32 + (MOST_MARKS - 1) * (1 + MARK_LENGTH);
 
 /** What a claim found: the lock first, then the entry, so that what an earlier holder has stored need not be rebuilt. */
 export interface Claim {
@@ -108,7 +113,7 @@ export class RebuildLock {
   /** The token of whoever takes this lock over. A Python holder's is not added to: it says that nobody publishes. */
   successorOf(held: string): Token {
     if (!this.publishes(held)) return this.#draw();
-    return `${held}:${this.#runtime.token().slice(-MARK_LENGTH)}` as Token;
+    return `${held.slice(0, LONGEST_TAKEN)}:${this.#runtime.token().slice(-MARK_LENGTH)}` as Token;
   }
 
   #draw(): Token {

@@ -9,7 +9,7 @@ export interface RedisClient {
   /** Absent in ioredis-mock, whose connection never fails. */
   readonly status?: string | undefined;
   /** The connection's socket. Of a Cluster there is none, of ioredis-mock neither. */
-  readonly stream?: { cork(): void; uncork(): void } | undefined;
+  readonly stream?: { cork?(): void; uncork?(): void } | undefined;
   readonly options?: { readonly keyPrefix?: string | undefined } | undefined;
   hmgetBuffer(key: string, ...fields: string[]): Promise<(Buffer | null)[]>;
   set(key: string, value: string, px: "PX", leaseMs: number, nx: "NX"): Promise<"OK" | null>;

@@ -48,6 +48,8 @@ const clientsReady = new FanOut<RedisClient>(
   (client, listener) => client.once("ready", listener),
   (client, listener) => client.off("ready", listener),
 );
+// Not by nextTick or queueMicrotask, which fake timers replace.
+const microtask = Promise.resolve();
 const PROBE_INTERVAL_MS = 1000;
 const LONGEST_SWEEP_MS = 100;
 
@@ -75,7 +77,7 @@ export class RedisLink {
   // first of its replies, which a client in memory (ioredis-mock) gives within it.
   #tick: Tick | undefined;
   #ticks = 0;
-  // The socket that holds back what is sent until the end of the tick.
+  // The socket that holds back what is sent. Let go by the next microtask, and by whatever is no read.
   #corked: RedisClient["stream"];
   // Ticks with commands neither answered nor given up, oldest first.
   readonly #open = new Set<Tick>();
@@ -122,16 +124,28 @@ export class RedisLink {
   readonly #endTick = (): void => {
     this.#tick?.reads.clear();
     this.#tick = undefined;
-    this.#corked?.uncork();
-    this.#corked = undefined;
   };
 
   /** Sends one command and waits for its reply until the deadline. During an outage it sends nothing and rejects at once. */
-  send<T>(command: (client: RedisClient) => Promise<T>): Promise<T>;
-  send<T, R>(command: (client: RedisClient) => Promise<T>, decode: (reply: T) => R): Promise<R>;
-  send(command: (client: RedisClient) => Promise<unknown>, decode?: (reply: unknown) => unknown): Promise<unknown> {
+  send<T>(command: (client: RedisClient) => Promise<T>): Promise<T> {
     const refusal = this.#refusal();
-    return refusal === undefined ? this.#await(command(this.client), decode) : Promise.reject(refusal);
+    if (refusal !== undefined) return Promise.reject(refusal);
+    const sent = command(this.client);
+    this.#uncork();
+    return this.#await(sent, same);
+  }
+
+  /**
+   * Likewise a read, and decodes its reply. A write to the socket is half of what a hit costs, so the reads of callers that
+   * run one after the other make two: the first leaves at once, to be served while the others are made, and those leave
+   * together, before anything is awaited.
+   */
+  read<T, R>(command: (client: RedisClient) => Promise<T>, decode: (reply: T) => R): Promise<R> {
+    const refusal = this.#refusal();
+    if (refusal !== undefined) return Promise.reject(refusal);
+    const sent = command(this.client);
+    this.#cork();
+    return this.#await(sent, decode);
   }
 
   /**
@@ -142,28 +156,31 @@ export class RedisLink {
   deliver<T>(command: (client: RedisClient) => Promise<T>, onFailed: () => void): Promise<T> {
     const refusal = this.#refusal();
     const sent = command(this.client);
+    this.#uncork();
     sent.catch((error: unknown) => {
       if (!isReply(error)) onFailed();
     });
-    const reply = this.#await(sent);
+    const reply = this.#await(sent, same);
     if (refusal === undefined) return reply;
     // The caller is told of the outage; the reply, or the client's own error, has nobody to go to.
     reply.catch(() => undefined);
     return Promise.reject(refusal);
   }
 
-  #await<T>(reply: Promise<T>, decode?: (reply: T) => T): Promise<T> {
+  #await<T, R>(reply: Promise<T>, decode: (reply: T) => R): Promise<R> {
     const tick = this.tick();
-    if (tick.unanswered++ === 0) {
-      this.#watch(tick);
-      this.#cork();
-    }
-    return new Promise<T>((resolve, reject) => {
+    if (tick.unanswered++ === 0) this.#watch(tick);
+    return new Promise<R>((resolve, reject) => {
       tick.giveUp.push(reject);
       reply.then(
         (value) => {
           this.#answered(tick);
-          resolve(decode === undefined ? value : decode(value));
+          try {
+            resolve(decode(value));
+          } catch (error) {
+            // No reply to this command: the application has a transaction open on the connection.
+            reject(asError(error));
+          }
         },
         (error: unknown) => {
           reject(this.#failed(tick, error));
@@ -172,13 +189,20 @@ export class RedisLink {
     });
   }
 
-  // A write to the socket is half of what a hit costs, so a tick makes two: its first command leaves at once, to be served
-  // while the others are made, and those leave together before the event loop turns to anything else.
   #cork(): void {
-    if (this.#corked !== undefined || this.client.status !== "ready") return;
-    this.#corked = this.client.stream;
-    this.#corked?.cork();
+    const { status, stream } = this.client;
+    if (this.#corked !== undefined || status !== "ready") return;
+    if (stream?.cork === undefined || stream.uncork === undefined) return;
+    this.#corked = stream;
+    stream.cork();
+    void microtask.then(this.#uncork);
   }
+
+  readonly #uncork = (): void => {
+    const corked = this.#corked;
+    this.#corked = undefined;
+    corked?.uncork?.();
+  };
 
   /** Leaves nothing on the caller's client. */
   close(): void {
@@ -201,7 +225,7 @@ export class RedisLink {
   }
 
   #failed(tick: Tick, thrown: unknown): Error {
-    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+    const error = asError(thrown);
     if (isReply(error)) {
       this.#answered(tick);
     } else {
@@ -220,7 +244,7 @@ export class RedisLink {
     if (nowMs >= this.#nextProbeMs) {
       this.#nextProbeMs = nowMs + PROBE_INTERVAL_MS;
       // Its reply ends the silence; its failure only means that the silence goes on.
-      this.#await(this.#probe()).catch(() => undefined);
+      this.#await(this.#probe(), same).catch(() => undefined);
     }
     return this.#timeoutFault();
   }
@@ -262,10 +286,10 @@ export class RedisLink {
       // fire afterwards comes before the sockets.
       tick.deadlineMs += Math.min(lateMs, nowMs - tick.sentMs);
       if (!isLost && nowMs < tick.deadlineMs) continue;
-      this.#open.delete(tick);
       if (!isLost && this.#latestAnswered < tick.number) this.#beginSilence();
       const fault = isLost ? this.#lostFault() : this.#timeoutFault();
       for (const giveUp of tick.giveUp) giveUp(fault);
+      this.#forget(tick);
     }
   }
 
@@ -297,4 +321,12 @@ export class RedisLink {
   #timeoutFault(): RedisFault {
     return new RedisFault(`Redis did not answer within redisTimeout (${String(this.#timeoutMs / 1000)} s)`);
   }
+}
+
+function same<T>(reply: T): T {
+  return reply;
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

@@ -66,16 +66,12 @@ export class ServerClock {
   async #sample(): Promise<boolean> {
     const sentMs = this.#runtime.monotonicMs();
     this.#nextSampleMs = sentMs + SAMPLE_INTERVAL_MS;
-    let reply: unknown;
-    try {
-      reply = await this.#link.send((client) => client.time());
-    } catch {
-      // No sample, no harm: the last one still stands, and the next is taken in its turn.
-      return true;
-    }
+    const reply = await this.#link.send((client) => client.time()).catch(() => undefined);
     const answeredMs = this.#runtime.monotonicMs();
-    const [seconds, microseconds] = (reply as unknown[]).map(Number);
+    const [seconds, microseconds] = Array.isArray(reply) ? reply.map(Number) : [];
     const serverMs = Number(seconds) * 1000 + Number(microseconds) / 1000;
+    // No sample, no harm: the last one still stands, and the next is taken in its turn.
+    if (Number.isNaN(serverMs)) return true;
     // TIME was read between sending and reply. An offset that agrees with that stays: a slow reply must not spoil what a
     // fast one has told.
     const isConsistent = this.#offsetMs >= serverMs - answeredMs && this.#offsetMs <= serverMs - sentMs;

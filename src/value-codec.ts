@@ -17,28 +17,34 @@ function serializeJson(value: unknown): string {
   return text;
 }
 
-function parseJson(text: string): unknown {
+function parseJson(stored: Buffer): unknown {
+  const text = stored.toString();
   return text === UNDEFINED ? undefined : (JSON.parse(text) as unknown);
 }
 
 function createJsonDeserializer(): (stored: Buffer) => unknown {
-  // Callers of one tick share one read and come here one after the other. The first is given what was parsed; from the
-  // second on there is an original that nobody else has, to make copies of.
+  // Callers of one tick share one read and come here one after the other. Where they are many, each is given a copy of an
+  // original that nobody else has: that is sooner made than another value is parsed.
   let last: Buffer | undefined;
-  let text = "";
-  let another: (() => unknown) | undefined;
-  return (stored) => {
-    if (stored === last) return (another ??= copierOf(text))();
-    last = stored;
-    text = stored.toString();
-    another = undefined;
-    return parseJson(text);
+  let readers = 0;
+  let original: { readonly value: unknown } | undefined;
+  const forget = (): void => {
+    last = original = undefined;
   };
-}
-
-function copierOf(text: string): () => unknown {
-  const original = parseJson(text);
-  return isQuicklyCopied(original) ? () => copyJson(original) : () => parseJson(text);
+  return (stored) => {
+    if (stored !== last) {
+      forget();
+      last = stored;
+      readers = 0;
+    }
+    if (original !== undefined) return copyJson(original.value);
+    const value = parseJson(stored);
+    // The check costs a part of what it saves: two readers are too few for it, and a value that fails it has it once.
+    if (++readers !== 3 || !isQuicklyCopied(value)) return value;
+    original = { value };
+    setImmediate(forget);
+    return copyJson(value);
+  };
 }
 
 export function createValueCodec(

@@ -266,9 +266,22 @@ function suite(major: IoredisMajor, url: string): void {
     it("adds a mark of its own to what the lock holds", async () => {
       await hold(rival);
       const taker = await takenFrom(rival);
-      expect(taker).toMatch(new RegExp(`^${rival}:[0-9a-f]{16}$`));
-      expect(await takenFrom(taker)).toMatch(new RegExp(`^${taker}:[0-9a-f]{16}$`));
+      expect(taker).toMatch(new RegExp(`^${rival}:[0-9a-f]{12}$`));
+      expect(await takenFrom(taker)).toMatch(new RegExp(`^${taker}:[0-9a-f]{12}$`));
       expect(lock.successorOf(rival)).not.toBe(taker);
+    });
+
+    it("grows the lock 64 times and no more; whoever began before may still store, and whoever holds it", async () => {
+      const tokens = [await claimed()];
+      for (let takeovers = 0; takeovers < 70; takeovers++) tokens.push(await takenFrom(tokens.at(-1)!));
+      expect(new Set(tokens).size).toBe(71);
+      expect(tokens.at(-1)).toHaveLength(tokens[64]!.length);
+      const accepted: number[] = [];
+      for (const [index, token] of tokens.entries()) {
+        await hold(tokens.at(-1)!);
+        if (await lock.store(names, token, entry, 60_000)) accepted.push(index);
+      }
+      expect(accepted).toEqual([...Array.from({ length: 64 }, (_, index) => index), 70]);
     });
 
     it("from a Python holder, who publishes nothing, adds nothing to its token", async () => {

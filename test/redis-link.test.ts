@@ -78,11 +78,23 @@ describe("a reply", () => {
     const { link } = setUp();
     expect(await link.send(async () => "reply")).toBe("reply");
     expect(
-      await link.send(
+      await link.read(
         async () => "reply",
         (reply) => reply.length,
       ),
     ).toBe(5);
+  });
+
+  it("that its decoder cannot read rejects, and is waited for no longer", async () => {
+    const { link } = setUp();
+    const error = new TypeError("not an array");
+    const read = link.read(
+      async () => "QUEUED",
+      () => {
+        throw error;
+      },
+    );
+    await expect(read).rejects.toBe(error);
   });
 
   it("is waited for until the deadline, and no longer", async () => {
@@ -181,47 +193,66 @@ describe("the socket", () => {
     });
     const { client, link } = setUp(status);
     Object.assign(client, { stream: socket });
-    const send = () => {
-      link
-        .send(() => {
-          socket.write("command");
-          return never();
-        })
-        .catch(() => undefined);
+    const write = () => {
+      socket.write("command");
+      return never();
     };
-    return { client, socket, written, send };
+    const read = () => void link.read(write, (reply) => reply).catch(() => undefined);
+    const send = () => void link.send(write).catch(() => undefined);
+    const deliver = () => void link.deliver(write, () => undefined).catch(() => undefined);
+    return { client, socket, written, read, send, deliver };
   };
 
-  it("gets the first command of a tick at once, and the others together at its end", async () => {
-    const { socket, written, send } = setUpSocket("ready");
+  it("gets the first read of a turn at once, and the others together before anything is awaited", async () => {
+    const { socket, written, read } = setUpSocket("ready");
     for (let turn = 0; turn < 2; turn++) {
       written.length = 0;
-      send();
+      read();
       expect(written).toEqual([1]);
-      send();
-      send();
+      read();
+      read();
       socket.write("a command of the application's");
       expect(written).toEqual([1]);
-      await settle();
+      await Promise.resolve();
       expect(written).toEqual([1, 3]);
       expect(socket.writableCorked).toBe(0);
     }
   });
 
-  it("is let go when the tick ends, though the client has another by then", async () => {
-    const { client, socket, written, send } = setUpSocket("ready");
-    send();
-    send();
+  it.each(["send", "deliver"] as const)("gets whatever is no read at once, here by %s", async (way) => {
+    const { socket, written, read, ...ways } = setUpSocket("ready");
+    ways[way]();
+    ways[way]();
+    expect(written).toEqual([1, 1]);
+    read();
+    read();
+    ways[way]();
+    expect(written).toEqual([1, 1, 1, 2]);
+    read();
+    read();
+    await Promise.resolve();
+    expect(written).toEqual([1, 1, 1, 2, 1, 1]);
+    expect(socket.writableCorked).toBe(0);
+  });
+
+  it("is let go though the client has another by then", async () => {
+    const { client, socket, written, read } = setUpSocket("ready");
+    read();
+    read();
     Object.assign(client, { stream: undefined });
-    await settle();
+    await Promise.resolve();
     expect(written).toEqual([1, 1]);
     expect(socket.writableCorked).toBe(0);
   });
 
-  it("is left alone while the client connects", () => {
-    const { socket, send } = setUpSocket("connecting");
-    send();
+  it("is left alone while the client connects, and where it is none", async () => {
+    const { client, socket, read } = setUpSocket("connecting");
+    read();
     expect(socket.writableCorked).toBe(0);
+    Object.assign(client, { stream: { cork: () => expect.fail("corked what cannot be uncorked") } });
+    client.become("ready");
+    read();
+    await Promise.resolve();
   });
 });
 

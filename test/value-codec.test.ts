@@ -1,6 +1,6 @@
 import { deserialize, serialize } from "node:v8";
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { SerializationError } from "../src/errors.js";
 import { isQuicklyCopied } from "../src/json-copy.js";
 import { createValueCodec } from "../src/value-codec.js";
@@ -53,7 +53,7 @@ describe("the default codec", () => {
       fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
         const stored = json.encode("k", value);
         const plain: unknown = JSON.parse(JSON.stringify(value));
-        for (let caller = 0; caller < 4; caller++) {
+        for (let caller = 0; caller < 5; caller++) {
           const own = json.decode("k", stored);
           expect(own).toEqual(plain);
           spoil(own);
@@ -66,8 +66,8 @@ describe("the default codec", () => {
   it("makes another one of a value so deep that a copy would exhaust the stack", () => {
     const depth = 50_000;
     const stored = Buffer.from("[".repeat(depth) + "]".repeat(depth));
-    const values = [1, 2, 3].map(() => json.decode("k", stored) as unknown[]);
-    expect(new Set(values).size).toBe(3);
+    const values = [1, 2, 3, 4, 5].map(() => json.decode("k", stored) as unknown[]);
+    expect(new Set(values).size).toBe(5);
     for (const value of values) {
       let levels = 1;
       for (let inner = value; inner.length > 0; inner = inner[0] as unknown[]) levels++;
@@ -79,17 +79,31 @@ describe("the default codec", () => {
     const dictionary = Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`key ${i}`, { list: [i] }]));
     expect(isQuicklyCopied([{ dictionary }])).toBe(false);
     const stored = json.encode("k", { dictionary });
-    for (let caller = 0; caller < 3; caller++) {
+    for (let caller = 0; caller < 5; caller++) {
       const own = json.decode("k", stored);
       expect(own).toEqual({ dictionary });
       spoil(own);
     }
   });
 
+  it("parses three times for any number of callers, and keeps nothing of it when their turn is over", async () => {
+    const stored = json.encode("k", { list: [1] });
+    const parse = vi.spyOn(JSON, "parse");
+    try {
+      for (let caller = 0; caller < 50; caller++) json.decode("k", stored);
+      expect(parse).toHaveBeenCalledTimes(3);
+      await new Promise((resolve) => setImmediate(resolve));
+      json.decode("k", stored);
+      expect(parse).toHaveBeenCalledTimes(4);
+    } finally {
+      parse.mockRestore();
+    }
+  });
+
   it("gives undefined and bare values to each caller as they are", () => {
     for (const value of [undefined, null, 1, "text", true]) {
       const stored = json.encode("k", value);
-      expect([1, 2, 3].map(() => json.decode("k", stored))).toEqual([value, value, value]);
+      expect([1, 2, 3, 4].map(() => json.decode("k", stored))).toEqual([value, value, value, value]);
     }
   });
 
@@ -97,7 +111,7 @@ describe("the default codec", () => {
     const stored = Buffer.from('{"__proto__":{"list":[1]},"a":{}}');
     Object.assign(Object.prototype, { inherited: ["by everything"] });
     try {
-      for (let caller = 0; caller < 3; caller++) {
+      for (let caller = 0; caller < 5; caller++) {
         const own = json.decode("k", stored) as object;
         expect(Object.keys(own)).toEqual(["__proto__", "a"]);
         expect(Object.getPrototypeOf(own)).toBe(Object.prototype);
