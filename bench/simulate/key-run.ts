@@ -67,7 +67,7 @@ export function runKey(random: Random, load: KeyLoad, policy: Policy, cycles: nu
   };
 }
 
-function playCycle(random: Random, load: KeyLoad, policy: Policy, waits: WaitLedger): Cycle {
+export function playCycle(random: Random, load: KeyLoad, policy: Policy, waits: WaitLedger): Cycle {
   switch (policy) {
     case "naive":
     case "xfetchOnly":

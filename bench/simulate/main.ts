@@ -13,6 +13,7 @@ import { compareWithClosedForms } from "./experiment-closed-forms.js";
 import { playFleetBursts } from "./experiment-fleet-burst.js";
 import { growFleet } from "./experiment-fleet-growth.js";
 import { playLoadGrid } from "./experiment-load-grid.js";
+import { compareWithMeasured } from "./experiment-measured.js";
 import { tabulatePrimaryCapacity } from "./experiment-primary-capacity.js";
 import { playShortTtls } from "./experiment-short-ttl.js";
 import { playSlowRecomputes } from "./experiment-slow-recompute.js";
@@ -35,7 +36,7 @@ const tookSeconds = (): number => (performance.now() - startedMs) / 1000;
 let parts = 0;
 function play<Rows>(title: string, experiment: (context: ExperimentContext) => Rows): Rows {
   parts++;
-  process.stderr.write(`[${tookSeconds().toFixed(1)} s] part ${String(parts)} of 9: ${title}\n`);
+  process.stderr.write(`[${tookSeconds().toFixed(1)} s] part ${String(parts)} of 10: ${title}\n`);
   console.log(`\n## ${title}\n`);
   // A stream of its own, so that a change to one part leaves the numbers of the others as they were.
   const random = new Random((seed + parts * 0x9e3779b1) >>> 0);
@@ -53,6 +54,7 @@ const played = {
   staleServes: play("What staleFor does for an entry that nobody refreshed", playStaleServes),
   zipf: play("Hot and cool keys", playZipfKeys),
   primaryCapacity: play("What one primary carries, busy for 70% of its time", tabulatePrimaryCapacity),
+  measured: play("Measured and simulated: 50 workers over 280 s, ttl 20 s, recompute 500 ms", compareWithMeasured),
 };
 const results: SimulationResults = {
   ...{ format: 1, seed, isShort, tookSeconds: tookSeconds(), costModel: { ...costModel } },

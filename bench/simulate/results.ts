@@ -2,6 +2,7 @@ import type { ClosedFormRow } from "./experiment-closed-forms.js";
 import type { FleetBurstRow } from "./experiment-fleet-burst.js";
 import type { FleetGrowthRow } from "./experiment-fleet-growth.js";
 import type { LoadGridRow } from "./experiment-load-grid.js";
+import type { MeasuredRow } from "./experiment-measured.js";
 import type { PrimaryCapacityRow } from "./experiment-primary-capacity.js";
 import type { ShortTtlRow } from "./experiment-short-ttl.js";
 import type { SlowRecomputeRow } from "./experiment-slow-recompute.js";
@@ -38,4 +39,5 @@ export interface SimulationResults {
   readonly staleServes: readonly StaleServesRow[];
   readonly zipf: readonly ZipfRow[];
   readonly primaryCapacity: readonly PrimaryCapacityRow[];
+  readonly measured: readonly MeasuredRow[];
 }
