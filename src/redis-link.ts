@@ -34,7 +34,7 @@ export interface Tick {
   deadlineMs: number;
   /** Key -> its read of this tick. */
   readonly reads: Map<string, Promise<unknown>>;
-  /** Ends a command's wait. Those that are answered stay in it, and calling theirs does nothing. */
+  /** Ends a command's wait. Those that are answered stay in it until all are, and calling theirs does nothing. */
   readonly giveUp: ((reason: RedisFault) => void)[];
   unanswered: number;
 }
@@ -77,7 +77,8 @@ export class RedisLink {
   // first of its replies, which a client in memory (ioredis-mock) gives within it.
   #tick: Tick | undefined;
   #ticks = 0;
-  // The socket that holds back what is sent. Let go by the next microtask, and by whatever is no read.
+  // The socket that holds back what is sent. Let go by the next microtask, and by whatever is no read: a store or a fence
+  // must not wait while the event loop is busy. A read that leaves later than it was sent is only the fresher for it.
   #corked: RedisClient["stream"];
   // Ticks with commands neither answered nor given up, oldest first.
   readonly #open = new Set<Tick>();
@@ -218,7 +219,7 @@ export class RedisLink {
     if (this.#isSilent) this.#recovered();
   }
 
-  // Emptied with care: one that was old when it was answered is collected late, and would keep the values until then.
+  // Emptied, as its reads are in endTick: a tick that was old when it was answered is collected late, values and all.
   #forget(tick: Tick): void {
     this.#open.delete(tick);
     tick.giveUp.length = 0;

@@ -60,8 +60,8 @@ const LASTING_SECONDS = 30;
  *
  * "Rebuilds at once <= 1 while leases hold", exactly: a *tenure* begins when the server gives the lock to a process (SET
  * NX, or the script of a takeover), and ends with the lock's value: when its lease runs out, or by an `invalidate`, a
- * `set`, a release or renewal by its own process, a store by its own or by whom it was taken from, or a takeover by somebody who has waited
- * for `waitForLock` and replaces the value that it saw. If anything else ends or prolongs it, that is a violation. A
+ * `set`, a release or renewal by its own process, a store by that or by whom the lock was taken from, or a takeover by
+ * somebody who has waited for `waitForLock` and replaces the value that it saw. If anything else ends or prolongs it, that is a violation. A
  * locked recompute needs a tenure of its own process that no other recompute has used. So while a tenure lasts and its
  * process lives, its recompute is the only one that has the right to run. Without a lock, a process recomputes only
  * after a fault of Redis that it could see, and never two at once but where the first has lost its lock or is older than
