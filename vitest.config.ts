@@ -12,7 +12,7 @@ export default defineConfig(({ mode }) => {
       include: ["test/**/*.test.ts", "bench/simulate/**/*.test.ts"],
       // One file at a time: what some tests do to processes and connections needs the machine for itself.
       maxWorkers: 1,
-      exclude: unitOnly ? ["test/package.test.ts"] : [],
+      exclude: unitOnly ? ["test/unit/package.test.ts"] : [],
       globalSetup: unitOnly ? [] : ["test/support/global-setup.ts"],
       testTimeout: 30_000,
       hookTimeout: 60_000,

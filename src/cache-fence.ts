@@ -1,15 +1,15 @@
-import type { Entry } from "./entry.js";
-import type { StoredEntry } from "./entry-reader.js";
-import { EntryReader } from "./entry-reader.js";
-import { shouldRefreshEarly } from "./early-refresh.js";
+import type { Entry } from "./protocol/entry.js";
+import type { StoredEntry } from "./protocol/entry-reader.js";
+import { EntryReader } from "./protocol/entry-reader.js";
+import { shouldRefreshEarly } from "./call/early-refresh.js";
 import { CacheFenceError } from "./errors.js";
 import type { CacheFenceStats } from "./events.js";
 import { Reporter } from "./events.js";
-import type { FlightTools, Outcome, Purpose } from "./flight.js";
-import { Flight } from "./flight.js";
-import { GuardedWriter } from "./guarded-writer.js";
-import type { KeyNames } from "./key-names.js";
-import { KeyNaming } from "./key-names.js";
+import type { FlightTools, Outcome, Purpose } from "./rebuild/flight.js";
+import { Flight } from "./rebuild/flight.js";
+import { GuardedWriter } from "./protocol/guarded-writer.js";
+import type { KeyNames } from "./protocol/key-names.js";
+import { KeyNaming } from "./protocol/key-names.js";
 import type { CacheFenceOptions, GetOrSetOptions, ResolvedCallOptions, ResolvedOptions } from "./options.js";
 import {
   checkClient,
@@ -21,19 +21,19 @@ import {
   resolveOptions,
   wholeMs,
 } from "./options.js";
-import { RebuildLock } from "./rebuild-lock.js";
-import type { RecomputeContext, Source } from "./recompute.js";
-import { recompute } from "./recompute.js";
-import type { RedisClient } from "./redis-client.js";
-import { RedisFault } from "./redis-link.js";
-import { RedisLinks } from "./redis-links.js";
+import { RebuildLock } from "./protocol/rebuild-lock.js";
+import type { RecomputeContext, Source } from "./call/recompute.js";
+import { recompute } from "./call/recompute.js";
+import type { RedisClient } from "./link/redis-client.js";
+import { RedisFault } from "./link/redis-link.js";
+import { RedisLinks } from "./link/redis-links.js";
 import type { Runtime } from "./runtime.js";
 import { systemRuntime } from "./runtime.js";
-import { ServerClock } from "./server-clock.js";
-import { untilAborted } from "./until-aborted.js";
-import type { ValueCodec } from "./value-codec.js";
-import { createValueCodec } from "./value-codec.js";
-import { WakeUp } from "./wake-up.js";
+import { ServerClock } from "./link/server-clock.js";
+import { untilAborted } from "./call/until-aborted.js";
+import type { ValueCodec } from "./call/value-codec.js";
+import { createValueCodec } from "./call/value-codec.js";
+import { WakeUp } from "./protocol/wake-up.js";
 
 /** One `getOrSet` under way. */
 interface Call {

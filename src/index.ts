@@ -8,5 +8,5 @@ export {
 } from "./errors.js";
 export type { CacheFenceEvents, CacheFenceStats } from "./events.js";
 export type { CacheFenceOptions, GetOrSetOptions, ServeOptions } from "./options.js";
-export type { RecomputeContext } from "./recompute.js";
-export type { RedisClient } from "./redis-client.js";
+export type { RecomputeContext } from "./call/recompute.js";
+export type { RedisClient } from "./link/redis-client.js";

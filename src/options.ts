@@ -1,5 +1,5 @@
-import type { RedisClient } from "./redis-client.js";
-import { REQUIRED_COMMANDS } from "./redis-client.js";
+import type { RedisClient } from "./link/redis-client.js";
+import { REQUIRED_COMMANDS } from "./link/redis-client.js";
 
 /** What one call may set for itself; what it leaves out comes from the instance. */
 export interface ServeOptions {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { RedisClient } from "../../src/redis-client.js";
+import type { RedisClient } from "../../src/link/redis-client.js";
 
 export type Word = string | Buffer;
 

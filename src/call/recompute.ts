@@ -1,0 +1,59 @@
+import { roundSeconds } from "../protocol/entry.js";
+import { RecomputeError, RecomputeTimeoutError } from "../errors.js";
+import { checkReturnedTtl } from "../options.js";
+import type { Runtime } from "../runtime.js";
+import type { ValueCodec } from "./value-codec.js";
+
+/** What `recompute` is given. */
+export interface RecomputeContext {
+  /** Aborts when the recompute has taken longer than `recomputeTimeout`, with the RecomputeTimeoutError as its reason. */
+  readonly signal: AbortSignal;
+}
+
+/** The caller's part of a rebuild. */
+export interface Source {
+  readonly key: string;
+  readonly recompute: (context: RecomputeContext) => unknown;
+  readonly ttl: number | ((value: never) => number);
+  readonly timeoutSeconds: number | undefined;
+}
+
+export interface Recomputed {
+  readonly value: Buffer;
+  readonly deltaSeconds: number;
+  /** 0: not to be cached. */
+  readonly ttlSeconds: number;
+}
+
+/** Calls the source, measures it, and serializes what it returned. Rejects with what a caller of `getOrSet` is to get. */
+export async function recompute(source: Source, codec: ValueCodec, runtime: Runtime): Promise<Recomputed> {
+  const { key, ttl } = source;
+  const beganMs = runtime.monotonicMs();
+  const value = await callWithTimeout(source, runtime);
+  const deltaSeconds = roundSeconds((runtime.monotonicMs() - beganMs) / 1000);
+  const ttlSeconds = typeof ttl === "number" ? ttl : checkReturnedTtl(await callSource(key, () => ttl(value as never)));
+  return { value: codec.encode(key, value), deltaSeconds, ttlSeconds };
+}
+
+async function callWithTimeout({ key, recompute, timeoutSeconds }: Source, runtime: Runtime): Promise<unknown> {
+  const controller = new AbortController();
+  const called = callSource(key, () => recompute({ signal: controller.signal }));
+  if (timeoutSeconds === undefined) return called;
+  return new Promise((resolve, reject) => {
+    const cancel = runtime.startTimer(timeoutSeconds * 1000, true, () => {
+      const error = new RecomputeTimeoutError(key, timeoutSeconds);
+      // Rejected first: what the source makes of the abort must not come before it.
+      reject(error);
+      controller.abort(error);
+    });
+    called.finally(cancel).then(resolve, reject);
+  });
+}
+
+async function callSource<T>(key: string, run: () => T): Promise<Awaited<T>> {
+  try {
+    return await run();
+  } catch (error) {
+    throw new RecomputeError(key, error);
+  }
+}

@@ -1,3 +1,0 @@
-import { exploreHalf } from "./explore/half.js";
-
-exploreHalf(1);

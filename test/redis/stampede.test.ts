@@ -1,0 +1,222 @@
+import { CacheFence } from "cachefence";
+import type { Redis } from "ioredis";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { deferred } from "../support/deferred.js";
+import { describeOwnRedis } from "../support/describe-redis.js";
+import { Fleet } from "../support/fleet.js";
+import { majors } from "../support/ioredis.js";
+import type { RedisServer } from "../support/redis-server.js";
+import { startRedis } from "../support/redis-server.js";
+
+/** The commands that reach a server, by the connection that sent them. What a script does is one of them. */
+class Monitor {
+  readonly sent = new Map<string, string[][]>();
+  readonly #redis: Redis;
+  readonly #monitor: Redis;
+  #seen: (mark: string) => void = () => undefined;
+
+  private constructor(redis: Redis, monitor: Redis) {
+    this.#redis = redis;
+    this.#monitor = monitor;
+    monitor.on("monitor", (_time: string, args: string[], source: string) => {
+      if (args[0]?.toLowerCase() === "echo") this.#seen(args[1]!);
+      else if (source !== "lua") this.sent.set(source, [...(this.sent.get(source) ?? []), args]);
+    });
+  }
+
+  static async start(redis: Redis): Promise<Monitor> {
+    return new Monitor(redis, await redis.monitor());
+  }
+
+  /** Resolves when everything has been seen that the server has run by now. */
+  async catchUp(): Promise<void> {
+    const mark = String(Math.random());
+    const seen = new Promise<void>((resolve) => {
+      this.#seen = (echoed) => {
+        if (echoed === mark) resolve();
+      };
+    });
+    await this.#redis.echo(mark);
+    await seen;
+  }
+
+  /** The commands of each connection that sent one of these. */
+  of(...names: string[]): string[][] {
+    return [...this.sent.values()]
+      .map((commands) => commands.map(([name]) => name!.toLowerCase()))
+      .filter((commands) => commands.some((name) => names.includes(name)));
+  }
+
+  stop(): void {
+    this.#monitor.disconnect();
+  }
+}
+
+for (const major of majors) {
+  describeOwnRedis(`a stampede, ioredis ${major.name}`, () => {
+    let server: RedisServer;
+    let raw: Redis;
+
+    beforeAll(async () => {
+      server = await startRedis();
+      raw = new major.Redis(server.port, server.host);
+    });
+    afterAll(async () => {
+      raw.disconnect();
+      await server.stop();
+    });
+
+    async function connect(): Promise<Redis> {
+      const client = new major.Redis(server.port, server.host);
+      await client.ping();
+      return client;
+    }
+
+    it("of 500 callers in one process is one recompute and at most 8 commands", async () => {
+      const client = await connect();
+      const monitor = await Monitor.start(raw);
+      const cache = new CacheFence(client, { namespace: "500:" });
+      const gate = deferred();
+      const recompute = vi.fn(async () => {
+        await gate.promise;
+        return { id: 1 };
+      });
+      const calls = Array.from({ length: 500 }, () => cache.getOrSet("k", 60, recompute));
+      await vi.waitFor(() => expect(cache.stats().coalesced).toBe(499));
+      gate.resolve();
+      const values = await Promise.all(calls);
+      await monitor.catchUp();
+      monitor.stop();
+      expect(values).toEqual(Array(500).fill({ id: 1 }));
+      expect(new Set(values).size).toBe(500);
+      expect(recompute).toHaveBeenCalledTimes(1);
+      const commands = monitor.of("time", "hmget", "set", "get", "eval", "evalsha").flat();
+      // TIME goes along with the first read of ten seconds; the read, the claim and the store are three round trips.
+      expect(commands).toEqual(["time", "hmget", "set", "get", "hmget", "eval"]);
+      await cache.close();
+      client.disconnect();
+    });
+
+    it("on a warm key is one command for the callers of one tick, and one for each tick", async () => {
+      const client = await connect();
+      const cache = new CacheFence(client, { namespace: "warm:", beta: 0 });
+      await cache.set("k", 60, 1);
+      await cache.getOrSet("k", 60, () => 2); // Takes the sample of the clock.
+      const monitor = await Monitor.start(raw);
+      for (let tick = 0; tick < 3; tick++) {
+        await Promise.all(Array.from({ length: 100 }, () => cache.getOrSet("k", 60, () => 2)));
+      }
+      await monitor.catchUp();
+      monitor.stop();
+      expect(monitor.of("hmget").flat()).toEqual(["hmget", "hmget", "hmget"]);
+      expect(cache.stats()).toMatchObject({ hits: 301, misses: 0, rebuilds: 0 });
+      client.disconnect();
+    });
+
+    it("of many processes' worth of clients is one recompute, held by one lock", async () => {
+      const clients = await Promise.all(Array.from({ length: 8 }, connect));
+      const caches = clients.map((client) => new CacheFence(client, { namespace: "8:" }));
+      const gate = deferred();
+      let now = 0;
+      let most = 0;
+      const recompute = vi.fn(async () => {
+        most = Math.max(most, ++now);
+        await gate.promise;
+        now--;
+        return "value";
+      });
+      const calls = caches.flatMap((cache) => Array.from({ length: 50 }, () => cache.getOrSet("k", 60, recompute)));
+      await expect.poll(() => raw.pubsub("NUMSUB", "cachefence:8:k")).toEqual(["cachefence:8:k", 7]);
+      gate.resolve();
+      expect(await Promise.all(calls)).toEqual(Array(400).fill("value"));
+      expect(recompute).toHaveBeenCalledTimes(1);
+      expect(most).toBe(1);
+      const sum = (name: "rebuilds" | "waits" | "takeovers") =>
+        caches.reduce((total, cache) => total + cache.stats()[name], 0);
+      expect([sum("rebuilds"), sum("waits"), sum("takeovers")]).toEqual([1, 7, 0]);
+      await Promise.all(caches.map((cache) => cache.close()));
+      for (const client of clients) client.disconnect();
+    });
+
+    it("does not rebuild for a caller that gets the lock only after another holder has finished", async () => {
+      const [first, second] = await Promise.all([connect(), connect()]);
+      const holder = new CacheFence(first, { namespace: "late:" });
+      // Its read finds nothing, and before it goes on to claim, the other one has come and gone.
+      const held = vi.fn(async (...args: Parameters<Redis["hmgetBuffer"]>) => {
+        const found = await second.hmgetBuffer(...args);
+        if (held.mock.calls.length === 1) expect(await holder.getOrSet("k", 60, () => "first")).toBe("first");
+        return found;
+      });
+      const late = new CacheFence(
+        new Proxy(second, {
+          get: (target, name) => {
+            const value: unknown = name === "hmgetBuffer" ? held : Reflect.get(target, name);
+            return typeof value === "function" ? (value.bind(target) as unknown) : value;
+          },
+        }),
+        { namespace: "late:" },
+      );
+      const recompute = vi.fn();
+      expect(await late.getOrSet("k", 60, recompute)).toBe("first");
+      expect(recompute).not.toHaveBeenCalled();
+      expect(late.stats()).toMatchObject({ misses: 1, rebuilds: 0, waits: 0 });
+      await expect.poll(() => raw.exists("late:k:lock")).toBe(0);
+      for (const client of [first, second]) client.disconnect();
+    });
+  });
+}
+
+const returns = { kind: "returns", value: 1, afterMs: 0 } as const;
+
+describeOwnRedis("a stampede of processes", () => {
+  let server: RedisServer;
+  let fleet: Fleet;
+
+  beforeAll(async () => {
+    server = await startRedis();
+    fleet = new Fleet(server.url);
+  });
+  afterAll(async () => {
+    await fleet.close();
+    await server.stop();
+  });
+
+  describe("of 4 x 250 callers", () => {
+    it("is one recompute, and at most 12 commands a process", async () => {
+      const services = await fleet.open(4);
+      // Each has its connection before it counts. The wait, and with it the subscriber, is still to come.
+      await Promise.all(services.map((service, at) => service.getOrSet(`warm ${at}`, returns)));
+      const monitor = await Monitor.start(fleet.redis);
+      const calls = services.map((service) => service.getOrSet("k", { kind: "gated" }, 250));
+      const started = await fleet.source.next();
+      await fleet.untilWaiting("k", 3);
+      started.succeed("value");
+      const results = await Promise.all(calls);
+      await monitor.catchUp();
+      monitor.stop();
+      expect(results.flat()).toHaveLength(1_000);
+      expect(new Set(results.flat().map((result) => JSON.stringify(result))).size).toBe(1);
+      expect(await fleet.counts()).toMatchObject({ starts: 4 + 1 });
+      // The name that the fleet gives its connections, and the check that its own client is ready, are not the cache's.
+      const ofCache = (name: string) =>
+        monitor.of(name).map((names) => names.filter((one) => one !== "client" && one !== "info"));
+      // The recompute lasts until all of them wait, which takes a busy machine as long as it likes: more than a second, and
+      // the safety poll looks again. Such looks are counted once.
+      const look = "get pttl hmget ";
+      const commands = ofCache("hmget").map((names) => {
+        const words = `${names.join(" ")} `;
+        return words
+          .replace(new RegExp(`(${look})+(?=${look})`, "g"), "")
+          .trim()
+          .split(" ");
+      });
+      const subscriber = ofCache("subscribe");
+      expect(commands).toHaveLength(4);
+      expect(subscriber).toHaveLength(3);
+      // Whose subscriber is whose the server does not tell: the longest of either list together is a bound for each.
+      const longest = (lists: string[][]) => Math.max(...lists.map((list) => list.length));
+      const bound = longest(commands) + longest(subscriber);
+      expect(bound, JSON.stringify([commands, subscriber])).toBeLessThanOrEqual(12);
+    });
+  });
+});

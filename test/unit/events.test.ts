@@ -1,0 +1,108 @@
+import { channel, subscribe, unsubscribe } from "node:diagnostics_channel";
+import type { CacheFenceEvents } from "cachefence";
+import { afterEach, describe, expect, it } from "vitest";
+import { Reporter } from "../../src/events.js";
+
+const cleanUp: (() => void)[] = [];
+
+function received<N extends keyof CacheFenceEvents>(name: N): CacheFenceEvents[N][] {
+  const messages: CacheFenceEvents[N][] = [];
+  const listener = (message: unknown) => messages.push(message as CacheFenceEvents[N]);
+  subscribe(name, listener);
+  cleanUp.push(() => unsubscribe(name, listener));
+  return messages;
+}
+
+afterEach(() => {
+  for (const undo of cleanUp.splice(0)) undo();
+});
+
+const zero = {
+  hits: 0,
+  misses: 0,
+  earlyRefreshes: 0,
+  rebuilds: 0,
+  waits: 0,
+  coalesced: 0,
+  takeovers: 0,
+  refusedStores: 0,
+  staleServes: 0,
+  redisErrors: 0,
+};
+
+const samples: { [N in Exclude<keyof CacheFenceEvents, "cachefence:hit">]: CacheFenceEvents[N] } = {
+  "cachefence:miss": { key: "k" },
+  "cachefence:early-refresh": { key: "k", remaining: 1, delta: 2 },
+  "cachefence:rebuild-start": { key: "k", locked: true },
+  "cachefence:rebuild-end": { key: "k", seconds: 1, stored: true },
+  "cachefence:wait": { key: "k", seconds: 1 },
+  "cachefence:takeover": { key: "k", seconds: 1 },
+  "cachefence:refused-store": { key: "k", seconds: 1 },
+  "cachefence:stale-serve": { key: "k", age: 1 },
+  "cachefence:redis-error": { key: "k", error: new Error("e") },
+  "cachefence:corrupt-entry": { key: "k", error: new Error("e") },
+};
+type Name = keyof typeof samples;
+
+const counters: [Name, keyof typeof zero][] = [
+  ["cachefence:miss", "misses"],
+  ["cachefence:early-refresh", "earlyRefreshes"],
+  ["cachefence:rebuild-start", "rebuilds"],
+  ["cachefence:wait", "waits"],
+  ["cachefence:takeover", "takeovers"],
+  ["cachefence:refused-store", "refusedStores"],
+  ["cachefence:stale-serve", "staleServes"],
+  ["cachefence:redis-error", "redisErrors"],
+];
+
+describe("Reporter", () => {
+  it("starts from nothing", () => {
+    expect(new Reporter().stats()).toEqual(zero);
+  });
+
+  it.each(Object.keys(samples) as Name[])("publishes %s as it is, to whoever listens at the time", (name) => {
+    const reporter = new Reporter();
+    reporter.report(name, samples[name]);
+    const messages = received(name);
+    reporter.report(name, samples[name]);
+    expect(messages).toEqual([samples[name]]);
+    expect(messages[0]).toBe(samples[name]);
+  });
+
+  it.each(counters)("counts each %s as one of %s, and as nothing else", (name, counter) => {
+    const reporter = new Reporter();
+    reporter.report(name, samples[name]);
+    reporter.report(name, samples[name]);
+    expect(reporter.stats()).toEqual({ ...zero, [counter]: 2 });
+  });
+
+  it("counts the end of a rebuild and a corrupt entry nowhere", () => {
+    const reporter = new Reporter();
+    reporter.report("cachefence:rebuild-end", samples["cachefence:rebuild-end"]);
+    reporter.report("cachefence:corrupt-entry", samples["cachefence:corrupt-entry"]);
+    expect(reporter.stats()).toEqual(zero);
+  });
+
+  it("counts hits with and without a listener, and tells listeners that came later than itself", () => {
+    const reporter = new Reporter();
+    reporter.hit("k", 3, 0.5);
+    const messages = received("cachefence:hit");
+    reporter.hit("k", 2, 0.5);
+    expect(reporter.stats()).toEqual({ ...zero, hits: 2 });
+    expect(messages).toEqual([{ key: "k", remaining: 2, delta: 0.5 }]);
+    expect(channel("cachefence:hit").hasSubscribers).toBe(true);
+  });
+
+  it("counts coalesced calls", () => {
+    const reporter = new Reporter();
+    reporter.coalesced();
+    expect(reporter.stats()).toEqual({ ...zero, coalesced: 1 });
+  });
+
+  it("gives a copy that later events leave alone", () => {
+    const reporter = new Reporter();
+    const before = reporter.stats();
+    reporter.hit("k", 1, 1);
+    expect(before).toEqual(zero);
+  });
+});

@@ -1,0 +1,103 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { KeyNaming, lockInSlotOf, slotOf } from "../../src/protocol/key-names.js";
+import type { RedisClient } from "../../src/link/redis-client.js";
+
+const client = (isCluster: boolean, keyPrefix?: string) => ({ isCluster, options: { keyPrefix } }) as RedisClient;
+
+describe("the names of a key", () => {
+  it("are those of Python cachefence: namespace + key, and `:lock` after it", () => {
+    expect(new KeyNaming(client(false), "app:").namesOf("user:1")).toEqual({
+      key: "user:1",
+      entry: "app:user:1",
+      lock: "app:user:1:lock",
+      channel: "cachefence:app:user:1",
+    });
+  });
+
+  it("leave the keyPrefix to the client, but for the channel, where the client leaves it out", () => {
+    expect(new KeyNaming(client(false, "p:"), "app:").namesOf("k")).toEqual({
+      key: "k",
+      entry: "app:k",
+      lock: "app:k:lock",
+      channel: "cachefence:p:app:k",
+    });
+  });
+
+  it("are the same for clients that show no options", () => {
+    expect(new KeyNaming({} as RedisClient, "").namesOf("k").lock).toBe("k:lock");
+  });
+
+  it("keep braces in keys off a Cluster", () => {
+    expect(new KeyNaming(client(false), "").namesOf("{a}b").lock).toBe("{a}b:lock");
+  });
+
+  it("put the lock of a key without a hash tag at `{key}:lock` on a Cluster, the keyPrefix inside", () => {
+    expect(new KeyNaming(client(true), "app:").namesOf("user:1").lock).toBe("{app:user:1}:lock");
+    expect(new KeyNaming(client(true, "p:"), "app:").namesOf("user:1").lock).toBe("{p:app:user:1}:lock");
+  });
+
+  it("share the lock of a key with a hash tag with Python on a Cluster too", () => {
+    expect(new KeyNaming(client(true), "app:").namesOf("{user:1}:name").lock).toBe("app:{user:1}:name:lock");
+    expect(new KeyNaming(client(true, "{p}"), "").namesOf("k").lock).toBe("k:lock");
+  });
+});
+
+describe("slotOf", () => {
+  it.each([
+    ["123456789", 12739],
+    ["foo", 12182],
+    ["bar", 5061],
+    ["hello", 866],
+    ["", 0],
+  ])("puts %o where Redis puts it, in slot %d", (key, slot) => {
+    expect(slotOf(key)).toBe(slot);
+  });
+
+  it("hashes the first hash tag only, if it is not empty and is closed", () => {
+    expect(slotOf("a{foo}b{bar}")).toBe(slotOf("foo"));
+    expect(slotOf("a{{foo}b}")).toBe(slotOf("{foo"));
+    expect(slotOf("}{foo}")).toBe(slotOf("foo"));
+    expect(slotOf("{}{foo}")).not.toBe(slotOf("foo"));
+    expect(slotOf("{foo")).not.toBe(slotOf("foo"));
+  });
+
+  it("hashes bytes, not characters", () => {
+    expect(slotOf("ä")).toBe(slotOf("{ä}x"));
+    expect(slotOf("ä")).not.toBe(slotOf("\xc3\xa4".slice(0, 1)));
+  });
+});
+
+describe("the lock of a Cluster", () => {
+  const keys = ["k", "{a}b", "{}x", "odd}key", "a{b}c:{d}", "{", "}", "{}", "}{", "{a", "a}", "{{}}", "{}{}", "ä{", ""];
+
+  it.each(["", "p:", "{p}", "{", "}", "p{", "{}"])("is in the slot of its entry with the keyPrefix %o", (prefix) => {
+    for (const key of keys) {
+      expect(slotOf(prefix + lockInSlotOf(key, prefix))).toBe(slotOf(prefix + key));
+    }
+  });
+
+  it("is in the slot of its entry, and never the entry itself, whatever the key", () => {
+    const braced = fc.string({ unit: fc.constantFrom("{", "}", "a", "b", ":", "ä"), maxLength: 12 });
+    fc.assert(
+      fc.property(braced, fc.string({ unit: fc.constantFrom("{", "}", "p"), maxLength: 3 }), (key, prefix) => {
+        const lock = lockInSlotOf(key, prefix);
+        expect(slotOf(prefix + lock)).toBe(slotOf(prefix + key));
+        expect(lock).not.toBe(key);
+        expect(lock.endsWith(":lock")).toBe(true);
+      }),
+      { seed: 5, numRuns: 300 },
+    );
+  });
+
+  it("is `{key}:lock` also where the slot of `key:lock` happens to be that of the key", () => {
+    const key = "user:44484";
+    expect(slotOf(`${key}:lock`)).toBe(slotOf(key));
+    expect(lockInSlotOf(key)).toBe(`{${key}}:lock`);
+  });
+
+  it("belongs to one key only", () => {
+    const locks = keys.map((key) => lockInSlotOf(key));
+    expect(new Set(locks).size).toBe(keys.length);
+  });
+});

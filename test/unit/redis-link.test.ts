@@ -1,0 +1,558 @@
+import { EventEmitter } from "node:events";
+import { Writable } from "node:stream";
+import { describe, expect, it, vi } from "vitest";
+import { RedisUnavailableError } from "../../src/errors.js";
+import type { RedisClient } from "../../src/link/redis-client.js";
+import { RedisFault, RedisLink } from "../../src/link/redis-link.js";
+import { type Deferred, deferred } from "../support/deferred.js";
+import { ManualRuntime, settle } from "../support/manual-runtime.js";
+
+const timeoutMs = 1_000;
+// The deadline, and the longest that the link takes to see it.
+const deadlineMs = timeoutMs + 100;
+const never = () => new Promise<never>(() => undefined);
+
+/** A client that answers nothing by itself: its status, its probes and every reply are the test's. */
+class SilentClient extends EventEmitter {
+  status: string | undefined;
+  readonly probes: Deferred<unknown>[] = [];
+
+  constructor(status: string | undefined) {
+    super();
+    this.status = status;
+  }
+
+  time(): Promise<unknown> {
+    const probe = deferred<unknown>();
+    this.probes.push(probe);
+    return probe.promise;
+  }
+
+  become(status: string): void {
+    this.status = status;
+    this.emit(status);
+  }
+}
+
+function setUp(status: string | undefined = "ready") {
+  const runtime = new ManualRuntime();
+  const client = new SilentClient(status);
+  const link = new RedisLink(client as unknown as RedisClient, timeoutMs, runtime);
+  const onRecovery = vi.fn();
+  link.onRecovery = onRecovery;
+
+  /** Sends a command, whose reply is to come. */
+  const send = () => {
+    const reply = deferred<unknown>();
+    const command = vi.fn(() => reply.promise);
+    return { reply, command, result: outcomeOf(link.send(command)) };
+  };
+  /** True if a command is let through to the client. It is answered at once, and the answer is no sign of life before. */
+  const isOpen = () => {
+    const command = vi.fn(never);
+    link.send(command).catch(() => undefined);
+    return command.mock.calls.length === 1;
+  };
+  /** Lets the deadline of a command pass in vain. */
+  const fallSilent = async () => {
+    const lost = send();
+    await runtime.advance(deadlineMs);
+    expect(lost.result.error).toBeInstanceOf(RedisFault);
+    return lost;
+  };
+  return { runtime, client, link, onRecovery, send, isOpen, fallSilent };
+}
+
+/** Looks at a promise without waiting for it. */
+function outcomeOf(promise: Promise<unknown>) {
+  const outcome: { isSettled: boolean; value?: unknown; error?: unknown } = { isSettled: false };
+  promise.then(
+    (value) => Object.assign(outcome, { isSettled: true, value }),
+    (error: unknown) => Object.assign(outcome, { isSettled: true, error }),
+  );
+  return outcome;
+}
+
+describe("a reply", () => {
+  it("is handed on, decoded where a decoder is given", async () => {
+    const { link } = setUp();
+    expect(await link.send(async () => "reply")).toBe("reply");
+    expect(
+      await link.read(
+        async () => "reply",
+        (reply) => reply.length,
+      ),
+    ).toBe(5);
+  });
+
+  it("that its decoder cannot read rejects, and is waited for no longer", async () => {
+    const { link } = setUp();
+    const error = new TypeError("not an array");
+    const read = link.read(
+      async () => "QUEUED",
+      () => {
+        throw error;
+      },
+    );
+    await expect(read).rejects.toBe(error);
+  });
+
+  it("is waited for until the deadline, and no longer", async () => {
+    const { runtime, send } = setUp();
+    const { result } = send();
+    await runtime.advance(timeoutMs - 1);
+    expect(result.isSettled).toBe(false);
+    await runtime.advance(101);
+    const fault = result.error as RedisFault;
+    expect(fault).toBeInstanceOf(RedisFault);
+    const error = fault.toError("user:1") as RedisUnavailableError;
+    expect(error).toBeInstanceOf(RedisUnavailableError);
+    expect(error.key).toBe("user:1");
+    expect(error.message).toBe('Redis did not answer within redisTimeout (1 s); key "user:1"');
+  });
+
+  it("has a deadline counted from the tick in which its command was sent", async () => {
+    const { runtime, send } = setUp();
+    const first = send();
+    await runtime.advance(600);
+    const second = send();
+    await runtime.advance(500);
+    expect([first.result.isSettled, second.result.isSettled]).toEqual([true, false]);
+    await runtime.advance(600);
+    expect(second.result.isSettled).toBe(true);
+  });
+
+  it("costs no timer of its own, none that keeps the process alive, and none once it has come", async () => {
+    const { runtime, send } = setUp();
+    const sent = Array.from({ length: 100 }, send);
+    await settle();
+    sent.push(send()); // In another tick.
+    expect(runtime.delaysMs).toHaveLength(1);
+    expect(runtime.refs).toBe(0);
+    for (const { reply } of sent) reply.resolve("reply");
+    await runtime.advance(timeoutMs);
+    expect(runtime.delaysMs).toEqual([]);
+  });
+
+  it.each([
+    "NOPERM No permissions to access a key",
+    "WRONGTYPE Operation against a key holding the wrong kind of value",
+    "ERR Error running script: WRONGTYPE Operation against a key",
+    "ERR The user executing the script can't run this command or subcommand",
+    "ERR The user executing the script can't access at least one of the keys mentioned",
+  ])("that concerns the key is the error that it is: %s", async (message) => {
+    const { link } = setUp();
+    const error = new Error(message);
+    await expect(link.send(() => Promise.reject(error))).rejects.toBe(error);
+  });
+
+  it.each(["READONLY You can't write against a read only replica.", "OOM command not allowed", "LOADING Redis is"])(
+    "that refuses work is a failure of Redis, which shows the caller the client's own error: %s",
+    async (message) => {
+      const { link } = setUp();
+      const error = new Error(message);
+      const fault = await link.send(() => Promise.reject(error)).catch((thrown: unknown) => thrown);
+      expect(fault).toBeInstanceOf(RedisFault);
+      expect((fault as RedisFault).toError("key")).toBe(error);
+    },
+  );
+});
+
+describe("a tick", () => {
+  it("is one for all commands of one turn, and another in the next", async () => {
+    const { link } = setUp();
+    const tick = link.tick();
+    expect(link.tick()).toBe(tick);
+    await settle();
+    expect(link.tick()).not.toBe(tick);
+  });
+
+  it("ends with its first reply, which a client in memory gives within it", async () => {
+    const { link } = setUp(undefined);
+    const tick = link.tick();
+    const next = await new Promise((resolve) => {
+      void link.send(() => ({ then: (answer: (reply: string) => void) => answer("reply") }) as Promise<string>);
+      resolve(link.tick());
+    });
+    expect(next).not.toBe(tick);
+  });
+});
+
+describe("the socket", () => {
+  const setUpSocket = (status: string | undefined) => {
+    const written: number[] = [];
+    const socket = new Writable({
+      write: (_chunk, _encoding, done) => {
+        written.push(1);
+        done();
+      },
+      writev: (chunks, done) => {
+        written.push(chunks.length);
+        done();
+      },
+    });
+    const { client, link } = setUp(status);
+    Object.assign(client, { stream: socket });
+    const write = () => {
+      socket.write("command");
+      return never();
+    };
+    const read = () => void link.read(write, (reply) => reply).catch(() => undefined);
+    const send = () => void link.send(write).catch(() => undefined);
+    const deliver = () => void link.deliver(write, () => undefined).catch(() => undefined);
+    return { client, socket, written, read, send, deliver };
+  };
+
+  it("gets the first read of a turn at once, and the others together before anything is awaited", async () => {
+    const { socket, written, read } = setUpSocket("ready");
+    for (let turn = 0; turn < 2; turn++) {
+      written.length = 0;
+      read();
+      expect(written).toEqual([1]);
+      read();
+      read();
+      socket.write("a command of the application's");
+      expect(written).toEqual([1]);
+      await Promise.resolve();
+      expect(written).toEqual([1, 3]);
+      expect(socket.writableCorked).toBe(0);
+    }
+  });
+
+  it.each(["send", "deliver"] as const)("gets whatever is no read at once, here by %s", async (way) => {
+    const { socket, written, read, ...ways } = setUpSocket("ready");
+    ways[way]();
+    ways[way]();
+    expect(written).toEqual([1, 1]);
+    read();
+    read();
+    ways[way]();
+    expect(written).toEqual([1, 1, 1, 2]);
+    read();
+    read();
+    await Promise.resolve();
+    expect(written).toEqual([1, 1, 1, 2, 1, 1]);
+    expect(socket.writableCorked).toBe(0);
+  });
+
+  it("is let go though the client has another by then", async () => {
+    const { client, socket, written, read } = setUpSocket("ready");
+    read();
+    read();
+    Object.assign(client, { stream: undefined });
+    await Promise.resolve();
+    expect(written).toEqual([1, 1]);
+    expect(socket.writableCorked).toBe(0);
+  });
+
+  it("is left alone while the client connects, and where it is none", async () => {
+    const { client, socket, read } = setUpSocket("connecting");
+    read();
+    expect(socket.writableCorked).toBe(0);
+    Object.assign(client, { stream: { cork: () => expect.fail("corked what cannot be uncorked") } });
+    client.become("ready");
+    read();
+    await Promise.resolve();
+  });
+});
+
+describe("a silent Redis", () => {
+  it("is asked nothing but a probe a second", async () => {
+    const { runtime, client, link, fallSilent } = setUp();
+    await fallSilent();
+    const command = vi.fn(never);
+    for (let tenths = 0; tenths < 35; tenths++) {
+      await expect(link.send(command)).rejects.toThrow("Redis did not answer within redisTimeout (1 s)");
+      await runtime.advance(100);
+    }
+    expect(command).not.toHaveBeenCalled();
+    expect(client.probes).toHaveLength(3);
+  });
+
+  it.each([
+    ["a reply to the probe", (client: SilentClient) => client.probes[0]!.resolve(["1", "1"])],
+    ["an error reply to the probe", (client: SilentClient) => client.probes[0]!.reject(new Error("NOPERM time"))],
+    ["a new connection", (client: SilentClient) => client.become("ready")],
+  ])("is over with %s, and it is told once", async (_, end) => {
+    const { runtime, client, isOpen, fallSilent, onRecovery } = setUp();
+    await fallSilent();
+    await runtime.advance(1_000);
+    expect(isOpen()).toBe(false); // And a probe is on its way.
+    end(client);
+    await settle();
+    expect(isOpen()).toBe(true);
+    expect(onRecovery).toHaveBeenCalledTimes(1);
+  });
+
+  it("is over with a reply that comes after its deadline, before anything that waits for that reply goes on", async () => {
+    const { link, runtime, isOpen } = setUp();
+    const reply = deferred();
+    let isOpenThen: boolean | undefined;
+    // As the freeing of a late claim waits for the claim itself.
+    const command = () => {
+      const sent = reply.promise;
+      return sent;
+    };
+    link.send(command).catch(() => {
+      void reply.promise.then(() => (isOpenThen = isOpen()));
+    });
+    await runtime.advance(deadlineMs);
+    expect(isOpen()).toBe(false);
+    reply.resolve();
+    await settle();
+    expect(isOpenThen).toBe(true);
+  });
+
+  it("goes on when the probe fails in the client, or when it gets no reply either", async () => {
+    const { runtime, client, isOpen, fallSilent } = setUp();
+    await fallSilent();
+    await runtime.advance(1_000);
+    isOpen();
+    client.probes[0]!.reject(new Error("Command timed out"));
+    await runtime.advance(1_000);
+    expect(isOpen()).toBe(false);
+    await runtime.advance(deadlineMs);
+    expect(isOpen()).toBe(false);
+    expect(client.probes).toHaveLength(3);
+  });
+
+  it("is none when something sent later was answered: that one reply was slow or lost", async () => {
+    const { runtime, send, isOpen } = setUp();
+    const slow = send();
+    await settle();
+    send().reply.resolve("reply");
+    await runtime.advance(deadlineMs);
+    expect(slow.result.error).toBeInstanceOf(RedisFault);
+    expect(isOpen()).toBe(true);
+  });
+
+  it("is one when only something sent earlier was answered", async () => {
+    const { runtime, send, isOpen } = setUp();
+    const earlier = send();
+    await settle();
+    send();
+    earlier.reply.resolve("reply");
+    await runtime.advance(deadlineMs);
+    expect(isOpen()).toBe(false);
+  });
+
+  it("is noticed by the client's own shorter deadline too", async () => {
+    const { send, isOpen } = setUp();
+    const { reply, result } = send();
+    const error = new Error("Command timed out");
+    reply.reject(error);
+    await settle();
+    expect(result.error).toBeInstanceOf(RedisFault);
+    expect((result.error as RedisFault).toError("key")).toBe(error);
+    expect(isOpen()).toBe(false);
+  });
+
+  it("is none when the client gives one command up and has had a reply to a later one", async () => {
+    const { send, isOpen } = setUp();
+    const slow = send();
+    await settle();
+    send().reply.resolve("reply");
+    await settle();
+    slow.reply.reject(new Error("Command timed out"));
+    await settle();
+    expect(isOpen()).toBe(true);
+  });
+
+  it("ends no wait twice: a client that gives a command up after the link has is not heard", async () => {
+    const { runtime, client, fallSilent, isOpen } = setUp();
+    const { reply } = await fallSilent();
+    client.become("ready");
+    await runtime.advance(0);
+    expect(isOpen()).toBe(true);
+    reply.reject(new Error("Connection is closed."));
+    await settle();
+    expect(runtime.refs).toBe(0);
+  });
+});
+
+describe("a lost connection", () => {
+  it("is waited for by nobody, and sent nothing, whatever the client would queue", async () => {
+    const { client, link } = setUp();
+    client.become("reconnecting");
+    const command = vi.fn(never);
+    await expect(link.send(command)).rejects.toThrow("lost its connection to Redis (status reconnecting)");
+    expect(command).not.toHaveBeenCalled();
+    expect(client.probes).toEqual([]);
+  });
+
+  it("ends the wait for what is in flight, long before its deadline", async () => {
+    const { runtime, client, send } = setUp();
+    const { result } = send();
+    await runtime.advance(50);
+    client.become("reconnecting");
+    await runtime.advance(100);
+    expect((result.error as Error).message).toContain("lost its connection");
+  });
+
+  it("is back when the client says ready, without a probe and though it fell silent before", async () => {
+    const { client, isOpen, fallSilent, onRecovery } = setUp();
+    await fallSilent();
+    client.become("close");
+    expect(isOpen()).toBe(false);
+    client.become("ready");
+    expect(isOpen()).toBe(true);
+    expect(onRecovery).toHaveBeenCalledTimes(1);
+    expect(client.probes).toEqual([]);
+  });
+
+  it("begins no silence by what the client rejects while it is away", async () => {
+    const { client, send, isOpen } = setUp();
+    const { reply } = send();
+    client.become("close");
+    reply.reject(new Error("Connection is closed."));
+    await settle();
+    // Only the status tells: a listener could have been told late.
+    client.status = "ready";
+    expect(isOpen()).toBe(true);
+  });
+
+  it("is none while the client makes its first one: that is waited for until the deadline", async () => {
+    const { runtime, client, send, isOpen } = setUp("connecting");
+    const { result } = send();
+    await runtime.advance(timeoutMs - 1);
+    expect(result.isSettled).toBe(false);
+    await runtime.advance(101);
+    expect(result.error).toBeInstanceOf(RedisFault);
+    expect(isOpen()).toBe(false);
+    client.become("ready");
+    expect(isOpen()).toBe(true);
+  });
+
+  it("is none for a client that shows no status", async () => {
+    const { isOpen } = setUp(undefined);
+    expect(isOpen()).toBe(true);
+  });
+});
+
+describe("the client", () => {
+  const outages: [string, (up: ReturnType<typeof setUp>) => Promise<unknown>, (client: SilentClient) => void][] = [
+    ["a silence", ({ fallSilent }) => fallSilent(), () => undefined],
+    [
+      "a lost connection",
+      async ({ client, isOpen }) => {
+        client.become("reconnecting");
+        isOpen();
+      },
+      (client) => client.become("reconnecting"),
+    ],
+  ];
+
+  it.each(outages)("has one listener of ours during %s, and none after it", async (_, begin) => {
+    const up = setUp();
+    expect(up.client.listenerCount("ready")).toBe(0);
+    for (let outage = 1; outage <= 3; outage++) {
+      await begin(up);
+      for (let call = 0; call < 10; call++) up.isOpen();
+      expect(up.client.listenerCount("ready")).toBe(1);
+      up.client.become("ready");
+      expect(up.client.eventNames()).toEqual([]);
+      expect(up.onRecovery).toHaveBeenCalledTimes(outage);
+    }
+  });
+
+  it.each(outages)("has none left when the link is closed during %s", async (_, begin) => {
+    const up = setUp();
+    await begin(up);
+    up.link.close();
+    expect(up.client.eventNames()).toEqual([]);
+  });
+
+  it("has none when it was closed by its owner: it does not come back", () => {
+    const { client, isOpen } = setUp();
+    client.become("end");
+    expect(isOpen()).toBe(false);
+    expect(client.eventNames()).toEqual([]);
+  });
+});
+
+describe("a command that must not be left undone", () => {
+  it("is answered like any other while Redis is there", async () => {
+    const { link } = setUp();
+    const onFailed = vi.fn();
+    expect(await link.deliver(async () => "reply", onFailed)).toBe("reply");
+    expect(onFailed).not.toHaveBeenCalled();
+  });
+
+  it("is handed over during an outage too, which its sender is told of at once", async () => {
+    const { client, link } = setUp();
+    client.become("reconnecting");
+    const reply = deferred<string>();
+    const onFailed = vi.fn();
+    const command = vi.fn(() => reply.promise);
+    await expect(link.deliver(command, onFailed)).rejects.toThrow("lost its connection");
+    expect(command).toHaveBeenCalledTimes(1);
+    client.become("ready");
+    reply.resolve("reply");
+    await settle();
+    expect(onFailed).not.toHaveBeenCalled();
+  });
+
+  it("is told on when the client gives it up, however late, and once", async () => {
+    const { runtime, link } = setUp();
+    const reply = deferred<string>();
+    const onFailed = vi.fn();
+    const result = outcomeOf(link.deliver(() => reply.promise, onFailed));
+    await runtime.advance(deadlineMs);
+    expect(result.error).toBeInstanceOf(RedisFault);
+    expect(onFailed).not.toHaveBeenCalled(); // It may still run.
+    await runtime.advance(60_000);
+    reply.reject(new Error("Reached the max retries per request limit"));
+    await settle();
+    expect(onFailed).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe("a closed link", () => {
+  it("still ends the wait for what was sent before and after", async () => {
+    const { runtime, link, send } = setUp();
+    const before = send();
+    link.close();
+    const after = send();
+    await runtime.advance(deadlineMs);
+    expect(before.result.error).toBeInstanceOf(RedisFault);
+    expect(after.result.error).toBeInstanceOf(RedisFault);
+  });
+});
+
+describe("a process that was stopped, or whose event loop was blocked", () => {
+  it("counts none of that time against a reply, which it reads only afterwards", async () => {
+    const { runtime, send, isOpen } = setUp();
+    const { reply, result } = send();
+    await runtime.advance(200);
+    runtime.monotonicNowMs += 60_000;
+    await runtime.advance(0); // The timers that are due fire before the sockets are read.
+    expect(result.isSettled).toBe(false);
+    reply.resolve("reply");
+    await settle();
+    expect(result.value).toBe("reply");
+    expect(isOpen()).toBe(true);
+  });
+
+  it("gives what it has sent before the rest of its deadline, and no more", async () => {
+    const { runtime, send } = setUp();
+    const { result } = send();
+    await runtime.advance(400);
+    runtime.monotonicNowMs += 60_000;
+    await runtime.advance(450);
+    expect(result.isSettled).toBe(false);
+    await runtime.advance(250);
+    expect(result.error).toBeInstanceOf(RedisFault);
+  });
+
+  it("gives what it sends after it, before the next look, one deadline and not the lost time on top", async () => {
+    const { runtime, send } = setUp();
+    send();
+    await settle();
+    runtime.monotonicNowMs += 60_000;
+    const after = send(); // Say, by a timer that fires before the link's own.
+    await runtime.advance(timeoutMs - 1);
+    expect(after.result.isSettled).toBe(false);
+    await runtime.advance(200);
+    expect(after.result.error).toBeInstanceOf(RedisFault);
+  });
+});
