@@ -89,7 +89,7 @@ describe("docs/guarantees.md", () => {
   // A file, then the sentences in it, each perhaps cut short by "...".
   const sentences = paragraphs.flatMap((paragraph) => {
     let file = "";
-    return [...paragraph.matchAll(/`(test\/[\w-]+\.test\.ts)`|"([^"]+)"/g)].map(([, name, sentence]) => {
+    return [...paragraph.matchAll(/`(test\/[\w/-]+\.test\.ts)`|"([^"]+)"/g)].map(([, name, sentence]) => {
       file = name ?? file;
       return [file, (sentence ?? "").replace(/[ ,]*\.\.\.$/, "")];
     });
