@@ -1,57 +1,114 @@
-import type { Entry } from "./protocol/entry.js";
-import type { StoredEntry } from "./protocol/entry-reader.js";
-import { EntryReader } from "./protocol/entry-reader.js";
+import type { Many } from "./call/batch.js";
+import { Batch } from "./call/batch.js";
+import type { DefinedOptions, DefinitionBase, ManyDefinition, OneDefinition } from "./call/definition.js";
 import { shouldRefreshEarly } from "./call/early-refresh.js";
-import { CacheFenceError } from "./errors.js";
+import type { RecomputeContext, Recomputed, Source } from "./call/recompute.js";
+import { recompute as callSource } from "./call/recompute.js";
+import { untilAborted } from "./call/until-aborted.js";
+import type { StoredValue, ValueCodec } from "./call/value-codec.js";
+import { createValueCodec } from "./call/value-codec.js";
+import { RecomputeError, RecomputeTimeoutError, withKey } from "./errors.js";
 import type { CacheFenceStats } from "./events.js";
 import { Reporter } from "./events.js";
-import type { FlightTools, Outcome, Purpose } from "./rebuild/flight.js";
-import { Flight } from "./rebuild/flight.js";
-import { GuardedWriter } from "./protocol/guarded-writer.js";
-import type { KeyNames } from "./protocol/key-names.js";
-import { KeyNaming } from "./protocol/key-names.js";
-import type { CacheFenceOptions, GetOrSetOptions, ResolvedCallOptions, ResolvedOptions } from "./options.js";
+import type { RedisClient } from "./link/redis-client.js";
+import { RedisFault } from "./link/redis-link.js";
+import { Copies } from "./memory/copies.js";
+import { Leases } from "./memory/leases.js";
+import type {
+  CacheFenceOptions,
+  GetOrSetManyOptions,
+  GetOrSetOptions,
+  IdleOptions,
+  PeekOptions,
+  ResolvedCallOptions,
+  ResolvedOptions,
+  SetOptions,
+} from "./options.js";
 import {
   checkClient,
   checkKey,
   checkLifetime,
   checkRecompute,
   checkTtl,
+  keysOf,
   resolveCallOptions,
+  resolveIdleOptions,
+  resolveManyOptions,
   resolveOptions,
+  resolvePeekOptions,
+  resolveSetOptions,
+  staleForSeconds,
   wholeMs,
 } from "./options.js";
+import { Conversation } from "./protocol/conversation.js";
+import type { Way } from "./protocol/conversation.js";
+import type { Entry, StoredEntry } from "./protocol/entry.js";
+import { ENTRY_FIELDS } from "./protocol/entry.js";
+import { explainForeignType } from "./protocol/foreign-keys.js";
+import type { KeyNames } from "./protocol/key-names.js";
+import { KeyNaming, tagKeyOf } from "./protocol/key-names.js";
+import { Reader } from "./protocol/reader.js";
 import { RebuildLock } from "./protocol/rebuild-lock.js";
-import type { RecomputeContext, Source } from "./call/recompute.js";
-import { recompute } from "./call/recompute.js";
-import type { RedisClient } from "./link/redis-client.js";
-import { RedisFault } from "./link/redis-link.js";
-import { RedisLinks } from "./link/redis-links.js";
+import type { EncodedEntry } from "./protocol/steps.js";
+import { Tags } from "./protocol/tags.js";
+import type { Passenger } from "./rebuild/flight.js";
+import { Flights } from "./rebuild/flights.js";
+import type { Outcome } from "./rebuild/outcome.js";
+import { givesUpMs } from "./rebuild/patience.js";
 import type { Runtime } from "./runtime.js";
-import { systemRuntime } from "./runtime.js";
-import { ServerClock } from "./link/server-clock.js";
-import { untilAborted } from "./call/until-aborted.js";
-import type { ValueCodec } from "./call/value-codec.js";
-import { createValueCodec } from "./call/value-codec.js";
-import { WakeUp } from "./protocol/wake-up.js";
+import { bound, systemRuntime } from "./runtime.js";
+
+/** A value with what is known of it: for `Age`, `Cache-Control` and `Cache-Status`. */
+export interface CachedEntry<T> {
+  readonly value: T;
+  /** Until its expiry, in seconds; negative past it. */
+  readonly remaining: number;
+  /** How long its recompute took, in seconds. */
+  readonly delta: number;
+  /**
+   * `"memory"` and `"redis"`: found valid there; `"rebuild"`: this call waited for one, here or elsewhere; `"stale"`: past its
+   * expiry, within `staleFor`; `"source"`: recomputed without Redis.
+   */
+  readonly source: "memory" | "redis" | "rebuild" | "stale" | "source";
+}
 
 /** One `getOrSet` under way. */
 interface Call {
   readonly key: string;
-  readonly ttl: Source["ttl"];
-  readonly recompute: Source["recompute"];
+  readonly names: KeyNames;
   readonly options: ResolvedCallOptions;
+  readonly recompute: () => Promise<Recomputed>;
+  /** Called as soon as it is known that its own recompute is not called now. */
+  readonly onWaiting?: () => void;
+  /** Called before it sends what claims a lock: others of its list do at the same time. */
+  readonly beforeClaim?: () => void;
   /** When it began, on the line of moments. */
   readonly began: number;
+  /** What its tags stood at when it last looked; undefined if that failed. */
+  tags: string | undefined;
   /** When it first found nothing to serve, by the monotonic clock: its patience counts from there. */
   askedMs: number | undefined;
+  /** What its last look came to. A flight that fares no better tells of it. */
+  fault: unknown;
 }
 
-/** An entry that may be served, with this caller's own copy of the value. */
+/** An entry that may be served, with this caller's own value of it. */
 interface Found {
-  readonly entry: Entry;
+  readonly entry: Entry<StoredValue>;
   readonly value: unknown;
+  readonly source: "memory" | "redis";
+  readonly servableUntilSeconds: number;
 }
+
+/** What a look found: what may be served, or else what is there all the same. */
+interface Look {
+  readonly found: Found | undefined;
+  readonly atHand: Entry<StoredValue> | undefined;
+}
+
+const NOTHING: Look = { found: undefined, atHand: undefined };
+// So many fences are under way at once: more would only wait for their own replies.
+const FENCES_AT_ONCE = 1000;
 
 /**
  * Cache-aside for Redis without the stampede: when a hot key expires, one caller in the whole fleet rebuilds it.
@@ -65,29 +122,24 @@ interface Found {
  */
 export class CacheFence {
   readonly #options: ResolvedOptions;
+  readonly #conversation: Conversation;
+  readonly #way: Way;
   readonly #naming: KeyNaming;
   readonly #codec: ValueCodec;
   readonly #runtime: Runtime;
-  readonly #reporter = new Reporter();
-  readonly #links: RedisLinks;
-  readonly #clock: ServerClock;
-  readonly #reader: EntryReader;
-  readonly #writer: GuardedWriter;
-  readonly #wakeUp: WakeUp;
-  readonly #lock: RebuildLock;
-  readonly #tools: FlightTools;
+  readonly #reporter: Reporter;
+  readonly #reader: Reader<StoredValue>;
+  readonly #copies: Copies | undefined;
+  readonly #tags: Tags;
+  readonly #flights: Flights;
+  #isClosed = false;
 
   // The line of moments: calls begin on it, and what they are served with stands for a moment on it. See Outcome.
   #moment = 0;
-  // Key -> the flight that a call may join. Added in the turn in which it begins; removed when it has ended, lost its
-  // lock, or outlasted the patience of its joiners, and only by itself.
-  readonly #flights = new Map<string, Flight>();
-  // Everything under way, joinable or not.
-  readonly #underWay = new Set<Flight>();
 
   /**
    * @param redis - an ioredis `Redis` or `Cluster` (5 or 6), or a client with the same commands. It is never changed;
-   * connections of the library's own are duplicates of it.
+   * connections of the library's own are duplicates of it, one for messages and one for WATCH, shared by all caches over it.
    * @throws TypeError or RangeError that names the option, what is allowed, and what came.
    */
   constructor(redis: RedisClient, options?: CacheFenceOptions);
@@ -98,33 +150,48 @@ export class CacheFence {
     this.#options = resolveOptions(options);
     const { namespace, serializer, deserializer, redisTimeoutMs, leaseMs } = this.#options;
     this.#runtime = runtime;
-    this.#naming = new KeyNaming(redis, namespace);
-    this.#codec = createValueCodec(serializer, deserializer);
-    this.#links = new RedisLinks(redis, redisTimeoutMs, runtime, () => {
-      this.#clock.distrust();
-    });
-    this.#clock = new ServerClock(this.#links.any, runtime);
-    this.#reader = new EntryReader(this.#links, this.#clock, this.#naming);
-    this.#writer = new GuardedWriter(redis, redisTimeoutMs, runtime);
-    this.#wakeUp = new WakeUp(redis, redisTimeoutMs, runtime);
-    this.#lock = new RebuildLock(this.#links, this.#writer, this.#reader, runtime, leaseMs);
-    this.#tools = {
-      lock: this.#lock,
+    this.#reporter = new Reporter(namespace);
+    this.#conversation = Conversation.over(redis, runtime);
+    this.#way = this.#conversation.way(redisTimeoutMs);
+    this.#naming = new KeyNaming(redis, namespace, this.#conversation);
+    this.#codec = createValueCodec(serializer, deserializer, { freezes: this.#options.freezesValues });
+    const open = (key: string, bytes: Buffer): StoredValue => this.#codec.open(key, bytes);
+    this.#reader = new Reader(this.#way, open);
+    this.#tags = new Tags(this.#way);
+    this.#copies = this.#makeCopies();
+    this.#flights = new Flights({
+      lock: new RebuildLock(this.#conversation, this.#way, leaseMs),
       reader: this.#reader,
-      clock: this.#clock,
-      wakeUp: this.#wakeUp,
+      open,
+      way: this.#way,
+      mailbox: this.#conversation.mailbox,
       runtime,
       reporter: this.#reporter,
       waitForLockMs: this.#options.waitForLockMs,
       throwsOnRedisError: this.#options.throwsOnRedisError,
+      mayListen: () => !this.#isClosed,
       moment: () => this.#moment,
-    };
+      onNewEntry: (names) => this.#copies?.forget(names),
+    });
+  }
+
+  #makeCopies(): Copies | undefined {
+    const { memory, memoryLeaseMs } = this.#options;
+    if (memory === undefined) return undefined;
+    return new Copies(this.#conversation, this.#way, {
+      store: memory,
+      leaseMs: memoryLeaseMs,
+      reader: this.#codec,
+      prefix: this.#naming.prefix,
+      onDropped: (key) => this.#reporter.report("cachefence:copy-dropped", { key }),
+      onUnavailable: (reason) => this.#reporter.report("cachefence:no-memory", { reason }),
+    });
   }
 
   /**
    * The cached value, or the one that `recompute` makes.
    *
-   * - Hit: the stored value, after one round trip.
+   * - Hit: the stored value, after one round trip; with `memory`, from this process where it has a copy.
    * - Early refresh (XFetch: the value is valid, but not for long): one caller in the fleet recomputes and gets the new
    *   value (with `earlyRefresh: "background"` the old one at once); all others get the old one at once.
    * - Stale (past its expiry, within `staleFor`): the same.
@@ -135,7 +202,8 @@ export class CacheFence {
    *
    * A recompute must not ask for its own key: it would wait for itself.
    *
-   * Every caller gets an object of its own, read back from the stored form, whether it was a hit or a miss.
+   * Every caller gets an object of its own, read back from the stored form, whether it was a hit or a miss; with
+   * `values: "frozen"`, one that all share.
    *
    * @param key - non-empty; stored under `namespace + key`
    * @param ttl - lifetime in seconds, > 0, at most 1e11; or a function that takes it from the value, where 0 means: do
@@ -150,161 +218,410 @@ export class CacheFence {
   getOrSet<T>(
     key: string,
     ttl: number | ((value: T) => number),
-    recompute: (context: RecomputeContext) => T | Promise<T>,
-    options?: GetOrSetOptions,
+    recompute: (context: RecomputeContext) => T | PromiseLike<T>,
+    options?: GetOrSetOptions<T>,
   ): Promise<T> {
-    let call: Call;
     try {
-      checkKey(key);
-      checkTtl(ttl);
-      checkRecompute(recompute);
-      const resolved = resolveCallOptions(options, this.#options.perCall);
-      call = { key, ttl, recompute, options: resolved, began: ++this.#moment, askedMs: undefined };
+      const resolved = this.#check(key, ttl, recompute, options);
+      const copy = this.#copy(key, resolved);
+      if (copy !== undefined && !this.#isDue(copy, resolved)) return Promise.resolve(this.#hit(key, copy) as T);
+      return this.#answer(this.#call(key, ttl, recompute, resolved)).then(valueOf) as Promise<T>;
     } catch (error) {
-      return Promise.reject(error instanceof Error ? error : new Error(String(error)));
-    }
-    const { signal } = call.options;
-    const answer = signal === undefined ? this.#answer(call) : untilAborted(signal, () => this.#answer(call));
-    return answer as Promise<T>;
-  }
-
-  // The algorithm. A call comes back here when the flight that it joined ended with nothing that it may use.
-  async #answer(call: Call): Promise<unknown> {
-    try {
-      const stored = await this.#reader.readInTick(call.key);
-      if (!this.#clock.isSettled) await this.#clock.settle();
-      // A caller that has left meanwhile wants no rebuild. Nobody hears of it: its promise is settled.
-      call.options.signal?.throwIfAborted();
-      const nowSeconds = this.#clock.nowSeconds();
-      const found = this.#servable(call, stored, nowSeconds);
-      if (found === undefined) return await this.#fill(call, stored === "corrupt" ? undefined : stored);
-      if (!shouldRefreshEarly(found.entry, call.options.beta, nowSeconds, this.#runtime.random())) {
-        return this.#serve(call, found, nowSeconds);
-      }
-      return await this.#refresh(call, found);
-    } catch (error) {
-      // Only the read fails so: a flight goes on without Redis by itself.
-      if (error instanceof RedisFault) return this.#answerWithoutRedis(call, error);
-      throw await this.#explain(error, call.key);
-    }
-  }
-
-  /** Redis failing is like finding nothing, unless callers are to know. */
-  #answerWithoutRedis(call: Call, fault: RedisFault): Promise<unknown> {
-    // Not reported here: the flight meets the same failure.
-    if (!this.#options.throwsOnRedisError) return this.#fill(call, undefined);
-    const error = fault.toError(call.key);
-    this.#reporter.report("cachefence:redis-error", { key: call.key, error });
-    throw error;
-  }
-
-  /** The value, if it can be read and is not too old even for this call's `staleFor`. */
-  #servable({ key, options }: Call, stored: StoredEntry, nowSeconds: number): Found | undefined {
-    if (stored === undefined) return undefined;
-    try {
-      if (stored === "corrupt") throw new TypeError("delta or expiry is no number");
-      if (nowSeconds >= stored.expirySeconds + options.staleForSeconds) return undefined;
-      return { entry: stored, value: this.#codec.decode(key, stored.value) };
-    } catch (error) {
-      this.#reporter.report("cachefence:corrupt-entry", { key, error });
-      return undefined;
-    }
-  }
-
-  #serve({ key }: Call, { entry, value }: Found, nowSeconds = this.#clock.nowSeconds()): unknown {
-    const remaining = entry.expirySeconds - nowSeconds;
-    if (remaining > 0) this.#reporter.hit(key, remaining, entry.deltaSeconds);
-    else this.#reporter.report("cachefence:stale-serve", { key, age: -remaining });
-    return value;
-  }
-
-  /** Nothing to serve: joins the flight of this process, or launches one. */
-  async #fill(call: Call, known: Entry | undefined): Promise<unknown> {
-    if (call.askedMs === undefined) {
-      call.askedMs = this.#runtime.monotonicMs();
-      this.#reporter.report("cachefence:miss", { key: call.key });
-    }
-    const flight = this.#flights.get(call.key);
-    if (flight === undefined) return this.#land(call, await this.#launch(call, "fill", known).outcome);
-    this.#reporter.coalesced();
-    return this.#land(call, await flight.forJoiners);
-  }
-
-  /** The value at hand is due: one caller in the fleet rebuilds it, the others keep it. */
-  async #refresh(call: Call, found: Found): Promise<unknown> {
-    if (this.#flights.has(call.key)) return this.#serve(call, found);
-    const flight = this.#launch(call, "refresh", found.entry);
-    if (call.options.refreshesInBackground) return this.#serve(call, found);
-    try {
-      const outcome = await flight.outcome;
-      return outcome === undefined ? this.#serve(call, found) : await this.#land(call, outcome);
-    } catch (error) {
-      const { staleForSeconds } = call.options;
-      const isTooOld = this.#clock.nowSeconds() >= found.entry.expirySeconds + staleForSeconds;
-      if (staleForSeconds === 0 || isTooOld) throw error;
-      return this.#serve(call, found);
-    }
-  }
-
-  /** A flight's outcome, if this call may use it and can read it. If not, it asks again. */
-  async #land(call: Call, outcome: Outcome | undefined): Promise<unknown> {
-    if (outcome === undefined || call.began > outcome.asOf) return this.#answer(call);
-    if (outcome.entry === undefined) throw outcome.failure;
-    try {
-      return this.#codec.decode(call.key, outcome.entry.value);
-    } catch (error) {
-      if (outcome.isOwn) throw error;
-      // Stored by another process, in a form that this one does not know.
-      return this.#answer(call);
-    }
-  }
-
-  #launch(call: Call, purpose: Purpose, known: Entry | undefined): Flight {
-    const { key, options } = call;
-    const source = { key, ttl: call.ttl, recompute: call.recompute, timeoutSeconds: options.recomputeTimeoutSeconds };
-    // Not called before the flight is made: what calls it waits for Redis or a timer first.
-    const close = (): void => {
-      if (this.#flights.get(key) === flight) this.#flights.delete(key);
-    };
-    const flight = new Flight(this.#tools, this.#naming.namesOf(key), {
-      purpose,
-      known,
-      askedMs: call.askedMs ?? this.#runtime.monotonicMs(),
-      staleForSeconds: options.staleForSeconds,
-      recompute: () => recompute(source, this.#codec, this.#runtime),
-      closeToJoiners: close,
-    });
-    this.#flights.set(key, flight);
-    this.#underWay.add(flight);
-    flight.outcome.then(close, close);
-    void flight.end.then(() => this.#underWay.delete(flight));
-    return flight;
-  }
-
-  /** What a caller is shown of an error inside. */
-  async #explain(error: unknown, key: string): Promise<unknown> {
-    if (error instanceof CacheFenceError || !(error instanceof Error && error.message.includes("WRONGTYPE")))
-      return error;
-    try {
-      return await this.#lock.foreignKeyError(this.#naming.namesOf(key));
-    } catch {
-      return error;
+      return Promise.reject(asError(error));
     }
   }
 
   /**
-   * Removes the values of these keys, any number, and fences them: once it has resolved, no `getOrSet` that starts later,
-   * in any process, gets a value whose recompute started before, or its failure. The store of a rebuild in flight is refused, and callers
-   * that joined it since ask again. (R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1.)
-   *
-   * Waits at most `redisTimeout`. If one key fails, the others are done all the same.
-   *
-   * @throws the Redis error, whatever `onRedisError` says: the fence may not have happened, and the caller must know;
-   * CacheFenceError if a key or its lock's name holds something that is not cachefence's: it is not removed; TypeError.
+   * {@link CacheFence.getOrSet} that resolves to the value with what is known of it: how long it is still good, how long its
+   * recompute took, and where it was found.
    */
-  async invalidate(...keys: string[]): Promise<void> {
-    for (const key of keys) checkKey(key);
-    await this.#fence(keys, (names) => this.#lock.remove(names));
+  getOrSetEntry<T>(
+    key: string,
+    ttl: number | ((value: T) => number),
+    recompute: (context: RecomputeContext) => T | PromiseLike<T>,
+    options?: GetOrSetOptions<T>,
+  ): Promise<CachedEntry<T>> {
+    try {
+      const resolved = this.#check(key, ttl, recompute, options);
+      return this.#answer(this.#call(key, ttl, recompute, resolved)) as Promise<CachedEntry<T>>;
+    } catch (error) {
+      return Promise.reject(asError(error));
+    }
+  }
+
+  /**
+   * {@link CacheFence.getOrSet} for a list: all reads leave at once, all claims of what is missing, and all stores; and one
+   * `recompute` makes what this call has won. What another process or another call is rebuilding is waited for, and asked by
+   * nobody else; items won later, because their holder has failed or died, make a later call.
+   *
+   * @param items - each is asked for once, however often it is there
+   * @param keyOf - the key of an item
+   * @param ttl - as in `getOrSet`; a function is given the item too
+   * @param recompute - makes the values of these items: a Map from item to value, where a missing item is `undefined`, a
+   * value like any other; or an array in the order of the items. An `Error` in it fails that item alone.
+   * @returns a Map from item to value, in the order of `items`
+   * @throws the error of the first item, in order, that failed, as in `getOrSet`; what succeeded is cached all the same
+   */
+  async getOrSetMany<I, T>(
+    items: Iterable<I>,
+    keyOf: (item: I) => string,
+    ttl: number | ((value: T, item: I) => number),
+    recompute: (items: I[], context: RecomputeContext) => Many<I, T> | PromiseLike<Many<I, T>>,
+    options?: GetOrSetManyOptions<I, T>,
+  ): Promise<Map<I, T>> {
+    checkTtl(ttl);
+    checkRecompute(recompute);
+    checkRecompute(keyOf, "keyOf");
+    const { shared, tagsOf } = resolveManyOptions(options, this.#options.perCall);
+    const each = [...new Set(items)];
+    const hold = (): void => this.#way.links.any.holdForTurn();
+    const source = { recompute: bound(recompute), timeoutSeconds: shared.recomputeTimeoutSeconds };
+    const batch = new Batch(each, source, this.#runtime);
+    batch.onAnswer = hold;
+    const ofOne = { ...shared, recomputeTimeoutSeconds: undefined };
+    const calls = each.map((item): Call => {
+      const key = keyOf(item);
+      const lifetime = typeof ttl === "number" ? ttl : (value: T) => ttl(value, item);
+      checkKey(key);
+      const resolved = tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) };
+      const call = this.#call(key, lifetime, () => batch.ask(item), resolved);
+      return { ...call, onWaiting: () => batch.decided(item), beforeClaim: hold };
+    });
+    hold();
+    const settled = await Promise.allSettled(
+      calls.map(async (call, index) => {
+        try {
+          return (await this.#answer(call)).value as T;
+        } catch (error) {
+          throw ofItem(error, call.key);
+        } finally {
+          batch.decided(each[index]!);
+        }
+      }),
+    );
+    const values = new Map<I, T>();
+    settled.forEach((one, index) => {
+      if (one.status === "rejected") throw one.reason;
+      values.set(each[index]!, one.value);
+    });
+    return values;
+  }
+
+  /**
+   * Key, function and options in one place.
+   *
+   * @example
+   * ```ts
+   * const products = cache.define({
+   *   key: (id: number) => `product:${id}`,
+   *   recomputeMany: (ids, { signal }) => db.products(ids, signal),
+   *   ttl: (product) => (product ? 60 : 5),
+   * });
+   * await products.getMany([1, 2, 3]);
+   * ```
+   *
+   * The value's type is that of the function. TypeScript infers from left to right: where neither that function's parameters
+   * nor `ttl`'s have types, the function comes first.
+   */
+  // Two signatures, not one of a union: from that, TypeScript infers nothing.
+  define<A, T>(definition: OneDefinition<A, T>): Defined<A, T>;
+  // eslint-disable-next-line @typescript-eslint/unified-signatures -- see above
+  define<A, T>(definition: ManyDefinition<A, T>): Defined<A, T>;
+  define<A, T>(definition: OneDefinition<A, T> | ManyDefinition<A, T>): Defined<A, T> {
+    return new Defined(this, definition);
+  }
+
+  #check(key: string, ttl: unknown, recompute: unknown, options: GetOrSetOptions | undefined): ResolvedCallOptions {
+    checkKey(key);
+    checkTtl(ttl);
+    checkRecompute(recompute);
+    return resolveCallOptions(options, this.#options.perCall);
+  }
+
+  #call(key: string, ttl: unknown, recompute: unknown, options: ResolvedCallOptions): Call {
+    const source: Source = {
+      key,
+      ttl: ttl as Source["ttl"],
+      recompute: recompute as Source["recompute"],
+      staleFor: options.staleFor,
+      timeoutSeconds: options.recomputeTimeoutSeconds,
+    };
+    return {
+      key,
+      names: this.#naming.namesOf(key),
+      options,
+      recompute: bound(() => callSource(source, this.#codec, this.#runtime)),
+      began: ++this.#moment,
+      tags: "",
+      askedMs: undefined,
+      fault: undefined,
+    };
+  }
+
+  #answer(call: Call): Promise<CachedEntry<unknown>> {
+    const { signal } = call.options;
+    if (signal === undefined) return this.#run(call, ignore);
+    return untilAborted(signal, (onLeaving) => this.#run(call, onLeaving));
+  }
+
+  // The algorithm. A call looks again when the flight that it boarded ended with nothing that it may use.
+  async #run(call: Call, onLeaving: (leave: () => void) => void): Promise<CachedEntry<unknown>> {
+    try {
+      for (;;) {
+        const { found, atHand } = await this.#look(call);
+        // A caller that has left meanwhile wants no rebuild. Nobody hears of it: its promise is settled.
+        call.options.signal?.throwIfAborted();
+        if (found !== undefined && !this.#isDue(found, call.options)) return this.#served(call, found);
+        const outcome = await this.#board(call, found, atHand, onLeaving);
+        if (outcome?.madeBy !== "this process, without Redis") this.#reportFault(call);
+        if (outcome === undefined) {
+          // A refresh that another makes, or that is made behind this call.
+          if (found !== undefined) return this.#served(call, found);
+        } else if (outcome.entry === undefined) {
+          if (!this.#isStillServed(call, found)) throw outcome.failure;
+          return this.#served(call, found);
+        } else {
+          const landed = this.#landed(call, outcome, outcome.entry);
+          if (landed !== undefined) return landed;
+        }
+      }
+    } catch (error) {
+      throw await explainForeignType(error, this.#way, call.names);
+    }
+  }
+
+  /** A refresh has failed: does `staleFor` apply to the value at hand? Without it, whoever refreshes gets the error. */
+  #isStillServed({ options }: Call, found: Found | undefined): found is Found {
+    return found !== undefined && options.staleFor !== 0 && this.#nowSeconds() < found.servableUntilSeconds;
+  }
+
+  /** A copy that may be served, or what Redis has. Redis failing is like finding nothing, unless callers are to know. */
+  async #look(call: Call): Promise<Look> {
+    const copy = this.#copy(call.key, call.options, call);
+    if (copy !== undefined) return { found: copy, atHand: copy.entry };
+    try {
+      const [stored, tags] = await Promise.all([this.#read(call.names), this.#tagStates(call.options.tags)]);
+      call.tags = tags;
+      const { clock } = this.#way;
+      if (!clock.isSettled) await clock.settle();
+      if (stored === "corrupt") this.#reportCorrupt(call.key, new TypeError("delta or expiry is no number"));
+      if (stored === undefined || stored === "corrupt" || stored.tags !== tags) return NOTHING;
+      return { found: this.#servable(call.key, stored, call.options, "redis"), atHand: stored };
+    } catch (error) {
+      if (!(error instanceof RedisFault)) throw error;
+      call.fault = error.toError(call.key);
+      call.tags = call.options.tags.length === 0 ? "" : undefined;
+      if (!this.#options.throwsOnRedisError) return NOTHING;
+      const { fault } = call;
+      this.#reportFault(call);
+      throw fault;
+    }
+  }
+
+  #reportFault(call: Call): void {
+    if (call.fault === undefined) return;
+    this.#reporter.report("cachefence:redis-error", { key: call.key, error: call.fault });
+    call.fault = undefined;
+  }
+
+  #read(names: KeyNames): Promise<StoredEntry<StoredValue>> {
+    return this.#readKeeping(names, this.#reader.entryOf(names), (stored) => typeof stored === "object");
+  }
+
+  /** One read in this tick; where the key is worth a copy, one that makes it. */
+  #readKeeping<T>(names: KeyNames, decode: (fields: readonly (Buffer | null)[]) => T, isKept: (content: T) => boolean) {
+    return this.#reader.inTick(names.entry, () => {
+      const enlisting = this.#copies?.enlisting(names, ENTRY_FIELDS);
+      if (enlisting === undefined) return { fetch: plainRead(names), decode };
+      return {
+        fetch: enlisting.fetch,
+        decode: (fields) => {
+          const content = decode(fields);
+          if (isKept(content)) enlisting.keep(content);
+          return content;
+        },
+      };
+    });
+  }
+
+  /** What the tags stand at, as entries hold it: made where it is missing. All that is to be sent is sent at once. */
+  async #tagStates(tags: readonly string[]): Promise<string> {
+    if (tags.length === 0) return "";
+    const states = await Promise.all(
+      tags.map(async (tag) => {
+        const names = this.#naming.tagNamesOf(tag);
+        const copied = this.#copies?.get(tagKeyOf(tag), this.#runtime.monotonicMs()) as string | undefined;
+        if (copied !== undefined) return copied;
+        const read = await this.#readKeeping(names, stateIn, (state) => state !== "");
+        return read === "" ? this.#tags.make(names) : read;
+      }),
+    );
+    return states.join(",");
+  }
+
+  /** What this process may serve without asking Redis. */
+  #copy(key: string, options: ResolvedCallOptions, call?: Call): Found | undefined {
+    const copies = this.#copies;
+    if (copies === undefined) return undefined;
+    const nowMs = this.#runtime.monotonicMs();
+    const entry = copies.get(key, nowMs) as Entry<StoredValue> | undefined;
+    if (entry === undefined) return undefined;
+    let tags = "";
+    for (const tag of options.tags) {
+      const state = copies.get(tagKeyOf(tag), nowMs) as string | undefined;
+      if (state === undefined) return undefined;
+      tags = tags === "" ? state : `${tags},${state}`;
+    }
+    if (entry.tags !== tags) return undefined;
+    if (call !== undefined) call.tags = tags;
+    return this.#servable(key, entry, options, "memory");
+  }
+
+  /** The value, if it can be read and is not too old even for this call's `staleFor`. */
+  #servable(
+    key: string,
+    entry: Entry<StoredValue>,
+    options: ResolvedCallOptions,
+    source: "memory" | "redis",
+  ): Found | undefined {
+    let value: unknown;
+    try {
+      value = entry.value.take();
+    } catch (error) {
+      this.#reportCorrupt(key, error);
+      return undefined;
+    }
+    const { staleFor } = options;
+    const servableUntilSeconds =
+      staleFor === 0 ? entry.expirySeconds : entry.expirySeconds + staleForSeconds(staleFor, value);
+    if (this.#nowSeconds() >= servableUntilSeconds) return undefined;
+    return { entry, value, source, servableUntilSeconds };
+  }
+
+  #reportCorrupt(key: string, error: unknown): void {
+    this.#reporter.report("cachefence:corrupt-entry", { key, error });
+  }
+
+  #nowSeconds(): number {
+    return this.#way.clock.nowSeconds();
+  }
+
+  #isDue({ entry }: Found, { beta }: ResolvedCallOptions): boolean {
+    return shouldRefreshEarly(entry, beta, this.#nowSeconds(), this.#runtime.random());
+  }
+
+  /** Reports a valid or stale value that is served, and returns it. */
+  #hit(key: string, { entry, value, source }: Found): unknown {
+    const remaining = entry.expirySeconds - this.#nowSeconds();
+    if (remaining > 0) this.#reporter.hit(key, remaining, entry.deltaSeconds, source);
+    else this.#reporter.report("cachefence:stale-serve", { key, age: -remaining });
+    return value;
+  }
+
+  #served({ key }: Call, found: Found): CachedEntry<unknown> {
+    const remaining = found.entry.expirySeconds - this.#nowSeconds();
+    const source = remaining > 0 ? found.source : "stale";
+    return { value: this.#hit(key, found), remaining, delta: found.entry.deltaSeconds, source };
+  }
+
+  /**
+   * Boards the key's flight, made if there is none. A value that is due is refreshed by one caller in the fleet: the others
+   * keep it, and with it everybody, where the refresh is made in the background.
+   */
+  #board(
+    call: Call,
+    found: Found | undefined,
+    atHand: Entry<StoredValue> | undefined,
+    onLeaving: (leave: () => void) => void,
+  ): Promise<Outcome | undefined> | undefined {
+    const { key, names, began, tags, options, recompute, onWaiting } = call;
+    const hasFlight = this.#flights.has(key);
+    if (found !== undefined && (hasFlight || this.#flights.isPaused(key))) return undefined;
+    const nowMs = this.#runtime.monotonicMs();
+    if (found === undefined && call.askedMs === undefined) this.#reporter.report("cachefence:miss", { key });
+    if (found === undefined && hasFlight) this.#reporter.coalesced();
+    call.askedMs ??= nowMs;
+    const { waitForLockMs } = this.#options;
+    const endsMs = givesUpMs(call.askedMs, waitForLockMs);
+    const passenger: Passenger = {
+      began,
+      askedMs: call.askedMs,
+      givesUpMs: endsMs,
+      isServed: found !== undefined,
+      atHand,
+      tags,
+      retryAfterMs: options.retryAfterMs,
+      servableUntilSeconds: found?.servableUntilSeconds ?? 0,
+      recompute,
+      beforeClaim: call.beforeClaim,
+      onStored: tags === undefined ? undefined : (keepMs) => this.#keepTags(options.tags, tags, keepMs),
+      onWaiting,
+    };
+    if (found === undefined || !options.refreshesInBackground) {
+      return this.#flights.board(names, passenger, onLeaving);
+    }
+    // Its failure is an event.
+    this.#flights.board(names, passenger).catch(ignore);
+    return undefined;
+  }
+
+  /** A flight's value, if this call can read it. If not, it was stored by another process, in a form that is not known here. */
+  #landed(call: Call, outcome: Outcome, entry: Entry<StoredValue>): CachedEntry<unknown> | undefined {
+    try {
+      const source = outcome.madeBy === "this process, without Redis" ? "source" : "rebuild";
+      const remaining = entry.expirySeconds - this.#nowSeconds();
+      return { value: entry.value.take(), remaining, delta: entry.deltaSeconds, source };
+    } catch (error) {
+      if (outcome.madeBy !== "another") throw error;
+      return undefined;
+    }
+  }
+
+  /**
+   * What is cached of the key now; `undefined` if there is nothing. Never rebuilds, waits for nobody, draws no early refresh,
+   * and counts as no hit. An entry past its expiry is shown while Redis keeps it, with a negative `remaining`.
+   *
+   * @throws CacheFenceError if the key holds something that is not cachefence's; the Redis error under
+   * `onRedisError: "throw"`, where else it resolves to `undefined`; TypeError.
+   */
+  async peek<T>(key: string, options?: PeekOptions): Promise<CachedEntry<T> | undefined> {
+    checkKey(key);
+    const tags = resolvePeekOptions(options);
+    const perCall = { ...this.#options.perCall, tags, staleFor: Infinity };
+    const call = { ...this.#call(key, 1, ignore, this.#options.perCall), options: perCall };
+    const { found } = await this.#look(call);
+    if (found === undefined) return undefined;
+    const remaining = found.entry.expirySeconds - this.#nowSeconds();
+    const source = remaining > 0 ? found.source : "stale";
+    return { value: found.value as T, remaining, delta: found.entry.deltaSeconds, source };
+  }
+
+  /**
+   * Removes the values of these keys, any number, and fences them: once it has resolved, no `getOrSet` that starts later,
+   * in any process, gets a value whose recompute started before, or its failure: not from Redis, not from a rebuild in flight,
+   * not from a copy in memory. The store of a rebuild in flight is refused, and callers that joined it since ask again.
+   * (R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013, section 3.2.1.)
+   *
+   * Waits at most `redisTimeout`, and for processes that hold a copy until they confirm, at most `memoryLease`. If one key
+   * fails, the others are done all the same.
+   *
+   * @param keys - keys, or one iterable of them
+   * @throws the Redis error, whatever `onRedisError` says: the fence may not have happened, and the caller must know; an
+   * AggregateError where several keys failed, whose `errors` each carry their `key`; CacheFenceError if a key or its lock's
+   * name holds something that is not cachefence's: it is not removed; TypeError.
+   */
+  async invalidate(...keys: readonly string[] | readonly [Iterable<string>]): Promise<void> {
+    await this.#fence(keysOf(keys).map((key) => this.#naming.namesOf(key)));
+  }
+
+  /**
+   * Fences all entries of these tags, at the cost of one key for each tag, however many entries it has: as
+   * {@link CacheFence.invalidate} does, and rejects as that does.
+   *
+   * @param tags - tags, or one iterable of them
+   */
+  async invalidateTags(...tags: readonly string[] | readonly [Iterable<string>]): Promise<void> {
+    await this.#fence(keysOf(tags, "tag").map((tag) => this.#naming.tagNamesOf(tag)));
   }
 
   /**
@@ -313,65 +630,228 @@ export class CacheFence {
    *
    * One that has rejected may still happen later, when the client sends it again after an outage, and then overwrites what
    * came in between: `invalidate` the key once Redis is back. (A set in two steps, fenced like a rebuild, would never be
-   * late; but either its readers miss between the steps, or a refused second step leaves the value from before.)
+   * late; but it would be refused by any other fence, and readers in between would miss.)
    *
-   * Waits at most `redisTimeout`; the first of a process also for Redis' clock.
-   *
-   * @param ttl - lifetime in seconds, > 0, at most 1e11; Redis keeps the entry for `ttl + staleFor` of the instance
+   * @param ttl - lifetime in seconds, > 0, at most 1e11; Redis keeps the entry for `ttl + staleFor`
    * @throws SerializationError; TypeError or RangeError for a bad key or ttl; otherwise as {@link CacheFence.invalidate}
    */
-  async set(key: string, ttl: number, value: unknown): Promise<void> {
+  async set<T>(key: string, ttl: number, value: T, options?: SetOptions<T>): Promise<void> {
     checkKey(key);
     const ttlSeconds = checkLifetime(ttl);
-    const keepMs = wholeMs(ttlSeconds + this.#options.perCall.staleForSeconds);
+    const { tags, staleFor } = resolveSetOptions(options, this.#options.perCall);
     const bytes = this.#codec.encode(key, value);
-    await this.#fence([key], async (names) => {
-      if (!this.#clock.isSettled) await this.#clock.settle();
-      const entry = { value: bytes, deltaSeconds: 0, expirySeconds: this.#clock.expiryAfter(ttlSeconds) };
-      return this.#lock.overwrite(names, entry, keepMs);
+    const keepMs = wholeMs(ttlSeconds + staleForSeconds(staleFor, value));
+    await this.#fence([this.#naming.namesOf(key)], async () => {
+      const states = await this.#tagStates(tags);
+      const { clock } = this.#way;
+      if (!clock.isSettled) await clock.settle();
+      const expirySeconds = clock.expiryAfter(ttlSeconds);
+      this.#keepTags(tags, states, keepMs);
+      return { value: bytes, deltaSeconds: 0, expirySeconds, tags: states, keepMs };
     });
   }
 
-  async #fence(keys: readonly string[], fenceOff: (names: KeyNames) => Promise<void>): Promise<void> {
-    const done = keys.map(async (key) => {
-      try {
-        await fenceOff(this.#naming.namesOf(key));
-      } catch (error) {
-        const shown = error instanceof RedisFault ? error.toError(key) : await this.#explain(error, key);
-        this.#reporter.report("cachefence:redis-error", { key, error: shown });
-        throw shown;
-      }
-    });
-    const failed = (await Promise.allSettled(done)).find((one) => one.status === "rejected");
-    if (failed !== undefined) throw failed.reason;
+  /** Fences these keys, in slices: at most so many at once. */
+  async #fence(all: readonly KeyNames[], entry?: () => Promise<EncodedEntry>): Promise<void> {
+    const failures: { readonly key: string; readonly error: unknown }[] = [];
+    for (let from = 0; from < all.length; from += FENCES_AT_ONCE) {
+      const slice = all.slice(from, from + FENCES_AT_ONCE).map(async (names) => {
+        try {
+          await this.#raise(names, await entry?.());
+        } catch (error) {
+          failures.push({ key: names.key, error });
+        }
+      });
+      await Promise.all(slice);
+    }
+    const [first] = failures;
+    if (first === undefined) return;
+    if (failures.length === 1) throw first.error;
+    throw new AggregateError(
+      failures.map(({ key, error }) => withKey(error, key)),
+      `${String(failures.length)} keys may not have been fenced, the first of them ${JSON.stringify(first.key)}`,
+    );
+  }
+
+  async #raise(names: KeyNames, entry: EncodedEntry | undefined): Promise<void> {
+    const { key } = names;
+    const { fences } = this.#conversation;
+    try {
+      const dropOwnCopy = (): void => Leases.of(this.#conversation).drop(names.redisKey, true);
+      const waitedMs = await fences.raise(this.#way, names, entry, dropOwnCopy);
+      if (waitedMs !== undefined) this.#reporter.report("cachefence:fence-wait", { key, seconds: waitedMs / 1000 });
+    } catch (error) {
+      const shown =
+        error instanceof RedisFault ? error.toError(key) : await explainForeignType(error, this.#way, names);
+      this.#reporter.report("cachefence:redis-error", { key, error: shown });
+      throw shown;
+    }
+  }
+
+  /** Lets the states of the tags outlast an entry that is stored with them. */
+  #keepTags(tags: readonly string[], states: string, keepMs: number): void {
+    if (tags.length === 0) return;
+    const each = states.split(",");
+    for (const [index, tag] of tags.entries()) this.#tags.keep(this.#naming.tagNamesOf(tag), each[index] ?? "", keepMs);
   }
 
   /** Counters since construction. */
   stats(): CacheFenceStats {
-    return this.#reporter.stats();
+    return this.#reporter.stats(this.#way.links.state);
   }
 
   /**
    * Resolves when no rebuild of this process is under way, those in the background and those whose callers have aborted
    * among them: a process may then close its client and exit without wasting one. Rebuilds that start meanwhile are waited
-   * for too. Never rejects.
+   * for too.
+   *
+   * @throws the `signal`'s reason, if that aborts first; else it never rejects
    */
-  async idle(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.all([...this.#underWay].map((flight) => flight.end));
+  async idle(options?: IdleOptions): Promise<void> {
+    const signal = resolveIdleOptions(options);
+    const idle = (): Promise<void> => this.#flights.idle();
+    await (signal === undefined ? idle() : untilAborted(signal, idle));
   }
 
   /**
-   * Closes the library's own connections, never the caller's client. Optional: they do not keep a process alive. The
-   * cache still works afterwards; waiters then poll. Idempotent.
+   * Drops the copies in memory and closes the library's own connections, never the caller's client. Optional: they do not
+   * keep a process alive, and end with the client. They are shared with the other caches over this client, which open them
+   * again. This cache still works afterwards; it keeps no copies, and its waiters look now and then. Idempotent.
    */
   // eslint-disable-next-line @typescript-eslint/require-await -- a promise, so that closing may take time one day
   async close(): Promise<void> {
-    this.#wakeUp.close();
-    this.#writer.close();
-    this.#links.close();
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#copies?.close();
+    Leases.of(this.#conversation).close();
+    this.#conversation.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** A definition, ready for use. */
+export class Defined<A, T> {
+  readonly #cache: CacheFence;
+  readonly #definition: OneDefinition<A, T> | ManyDefinition<A, T>;
+  readonly #options: Omit<GetOrSetOptions<T>, "tags" | "signal">;
+
+  /** @internal */
+  constructor(cache: CacheFence, definition: OneDefinition<A, T> | ManyDefinition<A, T>) {
+    const { key, ttl, tags, recompute, recomputeMany, ...options } = definition;
+    checkTtl(ttl);
+    checkRecompute(key, "key");
+    if ((recompute === undefined) === (recomputeMany === undefined)) {
+      throw new TypeError("Expected `recompute` or `recomputeMany`, one of the two");
+    }
+    checkRecompute(recompute ?? recomputeMany, recomputeMany === undefined ? "recompute" : "recomputeMany");
+    if (tags !== undefined && typeof tags !== "function") resolveSetOptions({ tags }, { staleFor: 0 });
+    resolveCallOptions(options, NO_DEFAULTS);
+    this.#cache = cache;
+    this.#definition = definition;
+    this.#options = options;
+  }
+
+  /** The key of this argument. */
+  key(arg: A): string {
+    return this.#definition.key(arg);
+  }
+
+  /** {@link CacheFence.getOrSet} */
+  async get(arg: A, options?: DefinedOptions): Promise<T> {
+    const { recompute } = this.#definition;
+    if (recompute === undefined) return (await this.getMany([arg], options)).get(arg) as T;
+    const ttl = this.#ttlOf(arg);
+    return this.#cache.getOrSet(this.key(arg), ttl, (context) => recompute(arg, context), {
+      ...this.#options,
+      ...options,
+      tags: this.#tagsOf(arg),
+    });
+  }
+
+  /** {@link CacheFence.getOrSetMany} */
+  getMany(args: Iterable<A>, options?: DefinedOptions): Promise<Map<A, T>> {
+    const { ttl, recompute, recomputeMany } = this.#definition;
+    const many = recomputeMany ?? ((missing: A[], context: RecomputeContext) => eachOf(missing, context, recompute));
+    return this.#cache.getOrSetMany<A, T>(args, (arg) => this.key(arg), ttl, many, {
+      ...this.#options,
+      ...options,
+      tags: (arg) => this.#tagsOf(arg),
+    });
+  }
+
+  /** {@link CacheFence.set} */
+  set(arg: A, value: T): Promise<void> {
+    const { ttl } = this.#definition;
+    const { staleFor } = this.#options;
+    const seconds = typeof ttl === "number" ? ttl : ttl(value, arg);
+    return this.#cache.set(this.key(arg), seconds, value, { tags: this.#tagsOf(arg), staleFor });
+  }
+
+  /** {@link CacheFence.invalidate} */
+  invalidate(...args: readonly A[]): Promise<void> {
+    return this.#cache.invalidate(args.map((arg) => this.key(arg)));
+  }
+
+  /** {@link CacheFence.peek} */
+  peek(arg: A): Promise<CachedEntry<T> | undefined> {
+    return this.#cache.peek<T>(this.key(arg), { tags: this.#tagsOf(arg) });
+  }
+
+  #ttlOf(arg: A): number | ((value: T) => number) {
+    const { ttl } = this.#definition;
+    return typeof ttl === "number" ? ttl : (value) => ttl(value, arg);
+  }
+
+  #tagsOf(arg: A): readonly string[] {
+    const { tags = [] } = this.#definition as DefinitionBase<A, T>;
+    return typeof tags === "function" ? tags(arg) : tags;
+  }
+}
+
+const NO_DEFAULTS = resolveOptions().perCall;
+
+/** One call for each item, all at once; the failure of one is that of its item alone. */
+async function eachOf<A, T>(
+  missing: readonly A[],
+  context: RecomputeContext,
+  recompute: OneDefinition<A, T>["recompute"] | undefined,
+): Promise<Map<A, T | Error>> {
+  const made = missing.map(async (arg): Promise<[A, T | Error]> => {
+    try {
+      return [arg, await recompute!(arg, context)];
+    } catch (error) {
+      return [arg, asError(error)];
+    }
+  });
+  return new Map(await Promise.all(made));
+}
+
+/** The time limit is that of the whole call: each item is told of it by its own key. */
+function ofItem(error: unknown, key: string): unknown {
+  if (!(error instanceof RecomputeError && error.cause instanceof RecomputeTimeoutError)) return error;
+  return new RecomputeTimeoutError(key, error.cause.seconds);
+}
+
+function plainRead({ entry }: KeyNames): (client: RedisClient) => Promise<(Buffer | null)[]> {
+  return (client) => client.hmgetBuffer(entry, ...ENTRY_FIELDS);
+}
+
+/** A tag's state among the fields; "" if it is missing. */
+function stateIn([state]: readonly (Buffer | null)[]): string {
+  return state == null ? "" : state.toString();
+}
+
+function valueOf(entry: CachedEntry<unknown>): unknown {
+  return entry.value;
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+function ignore(): undefined {
+  return undefined;
 }

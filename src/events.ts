@@ -1,38 +1,49 @@
 import { channel } from "node:diagnostics_channel";
 
-/** What each `node:diagnostics_channel` of cachefence publishes. `key` is the key as passed in; durations are seconds. */
+/**
+ * What each `node:diagnostics_channel` of cachefence publishes. `key` is the key as passed in, `namespace` that of the cache;
+ * durations are seconds.
+ */
 export interface CacheFenceEvents {
   /** A valid value was served. `remaining`: until its expiry. `delta`: what its recompute took. */
-  "cachefence:hit": { key: string; remaining: number; delta: number };
+  "cachefence:hit": { namespace: string; key: string; remaining: number; delta: number; source: "memory" | "redis" };
   /** There was nothing to serve. */
-  "cachefence:miss": { key: string };
+  "cachefence:miss": { namespace: string; key: string };
   /** A caller won the refresh of an entry that is still there. `remaining` is negative where it was already stale. */
-  "cachefence:early-refresh": { key: string; remaining: number; delta: number };
+  "cachefence:early-refresh": { namespace: string; key: string; remaining: number; delta: number };
   /** The recompute is about to be called. `locked` is false while Redis is failing. */
-  "cachefence:rebuild-start": { key: string; locked: boolean };
+  "cachefence:rebuild-start": { namespace: string; key: string; locked: boolean };
   /** It ended. `stored` is false if it failed, was refused, or was not to be cached. */
-  "cachefence:rebuild-end": { key: string; seconds: number; stored: boolean; error?: unknown };
+  "cachefence:rebuild-end": { namespace: string; key: string; seconds: number; stored: boolean; error?: unknown };
   /** A wait for another holder ended. */
-  "cachefence:wait": { key: string; seconds: number };
+  "cachefence:wait": { namespace: string; key: string; seconds: number };
   /** A rebuild was taken over from a holder that took too long. `seconds`: how long this process had waited. */
-  "cachefence:takeover": { key: string; seconds: number };
+  "cachefence:takeover": { namespace: string; key: string; seconds: number };
   /** A value was not stored, because an `invalidate`, a `set` or another holder had come first. */
-  "cachefence:refused-store": { key: string; seconds: number };
+  "cachefence:refused-store": { namespace: string; key: string; seconds: number };
   /** A value past its expiry was served. `age`: since the expiry. */
-  "cachefence:stale-serve": { key: string; age: number };
+  "cachefence:stale-serve": { namespace: string; key: string; age: number };
   /**
    * Redis failed or did not answer in time; or a claim, a wait or a fence met a key that is denied, or is not cachefence's.
    * Every failure of an `invalidate` or a `set` is one.
    */
-  "cachefence:redis-error": { key: string; error: unknown };
+  "cachefence:redis-error": { namespace: string; key: string; error: unknown };
   /** A stored entry could not be read back and counts as a miss. */
-  "cachefence:corrupt-entry": { key: string; error: unknown };
+  "cachefence:corrupt-entry": { namespace: string; key: string; error: unknown };
+  /** A copy in memory was dropped, because a fence recalled it. */
+  "cachefence:copy-dropped": { namespace: string; key: string };
+  /** A fence waited until the lease of a copy had ended, for its process did not confirm. `seconds`: how long. */
+  "cachefence:fence-wait": { namespace: string; key: string; seconds: number };
+  /** There can be no copies in memory, once. `reason`: why. */
+  "cachefence:no-memory": { namespace: string; reason: unknown };
 }
 
 /** Counters since construction. */
 export interface CacheFenceStats {
-  /** Calls served with a valid value from Redis. */
+  /** Calls served with a valid value, from Redis or from memory. */
   readonly hits: number;
+  /** Those of them that were served from memory. */
+  readonly memoryHits: number;
   /** Calls that found nothing to serve. */
   readonly misses: number;
   /** Refreshes won by this process on an entry that was still there. */
@@ -51,28 +62,46 @@ export interface CacheFenceStats {
   readonly staleServes: number;
   /** `cachefence:redis-error` events: failures of Redis that a call, a rebuild or a fence met, missed deadlines among them. */
   readonly redisErrors: number;
+  /** Fences that waited until the lease of a copy had ended. */
+  readonly fenceWaits: number;
+  /**
+   * The connection as this cache sees it: `"lost"`, the client is reconnecting or closed; `"silent"`, it is connected and
+   * nothing is answered. On a Cluster that of the worst master.
+   */
+  readonly redis: "ready" | "lost" | "silent";
 }
 
 type EventName = keyof CacheFenceEvents;
-type Counter = keyof CacheFenceStats;
+type Counter = Exclude<keyof CacheFenceStats, "redis">;
+type Payload<N extends EventName> = Omit<CacheFenceEvents[N], "namespace">;
 
-const COUNTED: Partial<Record<EventName, Counter>> = {
+const COUNTED: Readonly<Record<Exclude<EventName, "cachefence:hit">, Counter | undefined>> = {
   "cachefence:miss": "misses",
   "cachefence:early-refresh": "earlyRefreshes",
   "cachefence:rebuild-start": "rebuilds",
+  "cachefence:rebuild-end": undefined,
   "cachefence:wait": "waits",
   "cachefence:takeover": "takeovers",
   "cachefence:refused-store": "refusedStores",
   "cachefence:stale-serve": "staleServes",
   "cachefence:redis-error": "redisErrors",
+  "cachefence:corrupt-entry": undefined,
+  "cachefence:copy-dropped": undefined,
+  "cachefence:fence-wait": "fenceWaits",
+  "cachefence:no-memory": undefined,
 };
+
+// Held here: a channel that nobody holds is garbage, with its subscribers in some runtimes, and the hit path must not look
+// one up.
+const hits = channel("cachefence:hit");
+const channels = new Map(Object.keys(COUNTED).map((name) => [name, channel(name)]));
 
 /** Counts and publishes what happens. One per `CacheFence`. */
 export class Reporter {
-  // Kept here: an unsubscribed channel is garbage to node, and the hit path must not look one up.
-  readonly #hits = channel("cachefence:hit");
+  readonly #namespace: string;
   readonly #counts: Record<Counter, number> = {
     hits: 0,
+    memoryHits: 0,
     misses: 0,
     earlyRefreshes: 0,
     rebuilds: 0,
@@ -82,27 +111,33 @@ export class Reporter {
     refusedStores: 0,
     staleServes: 0,
     redisErrors: 0,
+    fenceWaits: 0,
   };
 
-  stats(): CacheFenceStats {
-    return { ...this.#counts };
+  constructor(namespace: string) {
+    this.#namespace = namespace;
   }
 
-  /** The hit path: without a subscriber it is one addition and one property read. */
-  hit(key: string, remaining: number, delta: number): void {
+  stats(redis: CacheFenceStats["redis"]): CacheFenceStats {
+    return { ...this.#counts, redis };
+  }
+
+  /** The hit path: without a subscriber it is an addition or two and one property read. */
+  hit(key: string, remaining: number, delta: number, source: "memory" | "redis"): void {
     this.#counts.hits++;
-    if (!this.#hits.hasSubscribers) return;
-    const payload: CacheFenceEvents["cachefence:hit"] = { key, remaining, delta };
-    this.#hits.publish(payload);
+    if (source === "memory") this.#counts.memoryHits++;
+    if (!hits.hasSubscribers) return;
+    const payload: CacheFenceEvents["cachefence:hit"] = { namespace: this.#namespace, key, remaining, delta, source };
+    hits.publish(payload);
   }
 
   coalesced(): void {
     this.#counts.coalesced++;
   }
 
-  report<N extends Exclude<EventName, "cachefence:hit">>(name: N, payload: CacheFenceEvents[N]): void {
+  report<N extends Exclude<EventName, "cachefence:hit">>(name: N, payload: Payload<N>): void {
     const counter = COUNTED[name];
     if (counter !== undefined) this.#counts[counter]++;
-    channel(name).publish(payload);
+    channels.get(name)!.publish({ namespace: this.#namespace, ...payload });
   }
 }

@@ -1,4 +1,8 @@
+export type { CachedEntry, Defined } from "./cache-fence.js";
 export { CacheFence } from "./cache-fence.js";
+export type { Many } from "./call/batch.js";
+export type { DefinedOptions, DefinitionBase, ManyDefinition, OneDefinition } from "./call/definition.js";
+export type { RecomputeContext } from "./call/recompute.js";
 export {
   CacheFenceError,
   RecomputeError,
@@ -7,6 +11,14 @@ export {
   SerializationError,
 } from "./errors.js";
 export type { CacheFenceEvents, CacheFenceStats } from "./events.js";
-export type { CacheFenceOptions, GetOrSetOptions, ServeOptions } from "./options.js";
-export type { RecomputeContext } from "./call/recompute.js";
 export type { RedisClient } from "./link/redis-client.js";
+export type {
+  CacheFenceOptions,
+  GetOrSetManyOptions,
+  GetOrSetOptions,
+  IdleOptions,
+  MemoryStore,
+  PeekOptions,
+  ServeOptions,
+  SetOptions,
+} from "./options.js";

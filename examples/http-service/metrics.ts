@@ -2,8 +2,11 @@ import type { CacheFence, CacheFenceStats } from "cachefence";
 import { Counter, Histogram, Registry } from "prom-client";
 import { onCacheEvent } from "./cache-events.js";
 
-const HELP: Record<keyof CacheFenceStats, string> = {
-  hits: "Calls served with a valid value from Redis",
+type Count = Exclude<keyof CacheFenceStats, "redis">;
+
+const HELP: Record<Count, string> = {
+  hits: "Calls served with a valid value",
+  memoryHits: "Those of them that were served from memory",
   misses: "Calls that found nothing to serve",
   earlyRefreshes: "Refreshes won by this process on an entry that was still there",
   rebuilds: "Recomputes started by this process",
@@ -13,6 +16,7 @@ const HELP: Record<keyof CacheFenceStats, string> = {
   refusedStores: "Recomputed values not stored because something newer had come first",
   staleServes: "Calls served with a value past its expiry",
   redisErrors: "Failures of Redis that reached a call or a rebuild",
+  fenceWaits: "Fences that waited for the end of a copy's lease",
 };
 
 export interface Metrics {
@@ -23,7 +27,7 @@ export interface Metrics {
 /** How often comes from `stats()`, read when Prometheus asks; how long comes from the events. */
 export function createMetrics(cache: CacheFence): Metrics {
   const registry = new Registry();
-  for (const [name, help] of Object.entries(HELP) as [keyof CacheFenceStats, string][]) {
+  for (const [name, help] of Object.entries(HELP) as [Count, string][]) {
     const snakeCase = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
     const counter = new Counter({
       name: `cachefence_${snakeCase}_total`,

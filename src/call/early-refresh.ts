@@ -1,5 +1,3 @@
-import type { Entry } from "../protocol/entry.js";
-
 /**
  * XFetch: should this reader refresh an entry before it expires?
  *
@@ -12,7 +10,7 @@ import type { Entry } from "../protocol/entry.js";
  * @param u - uniform on (0, 1]
  */
 export function shouldRefreshEarly(
-  entry: Pick<Entry, "deltaSeconds" | "expirySeconds">,
+  entry: { readonly deltaSeconds: number; readonly expirySeconds: number },
   beta: number,
   nowSeconds: number,
   u: number,

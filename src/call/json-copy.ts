@@ -3,44 +3,73 @@ const MOST_KEYS = 100;
 // Deeper values could exhaust the stack. JSON.parse has none to exhaust.
 const DEEPEST = 100;
 
-/** True if {@link copyJson} makes a copy, and sooner than JSON.parse would make another value. */
-export function isQuicklyCopied(value: unknown, depth = 0): boolean {
-  if (!isObject(value)) return true;
-  if (depth === DEEPEST) return false;
-  if (Array.isArray(value)) return value.every((child) => isQuicklyCopied(child, depth + 1));
-  let keys = 0;
-  for (const key in value) {
+/** Makes a value like the original that shares nothing with it. */
+export type JsonCopier = () => unknown;
+
+/** What a copy of an object needs beside its own properties: copies of the objects among them. */
+type Plan =
+  | { readonly kind: "array"; readonly array: readonly unknown[]; readonly inner: readonly Inner<number>[] }
+  | {
+      readonly kind: "object";
+      readonly object: Readonly<Record<string, unknown>>;
+      readonly inner: readonly Inner<string>[];
+    };
+
+interface Inner<K> {
+  readonly key: K;
+  readonly plan: Plan;
+}
+
+/**
+ * The copier of a value that JSON.parse has made (plain objects, dense arrays), which becomes its original; undefined where
+ * JSON.parse would be the sooner, or the safer. Where the objects are is found out once: a flat one is copied at a stroke.
+ */
+export function copierOf(value: unknown): JsonCopier | undefined {
+  if (!isObject(value)) return () => value;
+  const plan = planOf(value, 0);
+  return plan && (() => copy(plan));
+}
+
+function planOf(value: object, depth: number): Plan | undefined {
+  if (depth === DEEPEST) return undefined;
+  if (Array.isArray(value)) {
+    const inner = innerOf(value.keys(), (index) => value[index] as unknown, depth);
+    return inner && { kind: "array", array: value, inner };
+  }
+  const object = value as Record<string, unknown>;
+  const keys: string[] = [];
+  for (const key in object) {
     // An enumerable key of Object.prototype would come to be the copy's own.
-    if (++keys > MOST_KEYS || !Object.hasOwn(value, key) || !isQuicklyCopied(value[key], depth + 1)) return false;
+    if (keys.push(key) > MOST_KEYS || !Object.hasOwn(object, key)) return undefined;
   }
-  return true;
+  const inner = innerOf(keys, (key) => object[key], depth);
+  return inner && { kind: "object", object, inner };
 }
 
-/** A value like this one that shares nothing with it. Only for what JSON.parse has made: plain objects and dense arrays. */
-export function copyJson(value: unknown): unknown {
-  if (!isObject(value)) return value;
-  return Array.isArray(value) ? copyArray(value) : copyObject(value);
-}
-
-function copyArray(array: readonly unknown[]): unknown[] {
-  const copy = array.slice();
-  for (let i = 0; i < copy.length; i++) {
-    const child = copy[i];
-    if (isObject(child)) copy[i] = copyJson(child);
+function innerOf<K>(keys: Iterable<K>, get: (key: K) => unknown, depth: number): Inner<K>[] | undefined {
+  const inner: Inner<K>[] = [];
+  for (const key of keys) {
+    const child = get(key);
+    if (!isObject(child)) continue;
+    const plan = planOf(child, depth + 1);
+    if (plan === undefined) return undefined;
+    inner.push({ key, plan });
   }
-  return copy;
+  return inner;
 }
 
-function copyObject(object: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const copy = { ...object };
-  for (const key in copy) {
-    const child = copy[key];
-    // A key called __proto__ is the object's own here, so this replaces its value.
-    if (isObject(child)) copy[key] = copyJson(child);
+function copy(plan: Plan): unknown {
+  if (plan.kind === "array") {
+    const array = plan.array.slice();
+    for (const { key, plan: child } of plan.inner) array[key] = copy(child);
+    return array;
   }
-  return copy;
+  const object = { ...plan.object };
+  // A key called __proto__ is the object's own here, so this replaces its value.
+  for (const { key, plan: child } of plan.inner) object[key] = copy(child);
+  return object;
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
+function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null;
 }

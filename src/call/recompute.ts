@@ -1,7 +1,7 @@
-import { roundSeconds } from "../protocol/entry.js";
 import { RecomputeError, RecomputeTimeoutError } from "../errors.js";
-import { checkReturnedTtl } from "../options.js";
+import { checkReturnedTtl, staleForSeconds } from "../options.js";
 import type { Runtime } from "../runtime.js";
+import { roundSeconds } from "../runtime.js";
 import type { ValueCodec } from "./value-codec.js";
 
 /** What `recompute` is given. */
@@ -15,6 +15,7 @@ export interface Source {
   readonly key: string;
   readonly recompute: (context: RecomputeContext) => unknown;
   readonly ttl: number | ((value: never) => number);
+  readonly staleFor: number | ((value: never) => number);
   readonly timeoutSeconds: number | undefined;
 }
 
@@ -23,16 +24,19 @@ export interface Recomputed {
   readonly deltaSeconds: number;
   /** 0: not to be cached. */
   readonly ttlSeconds: number;
+  /** How long past its expiry it may be served. */
+  readonly staleForSeconds: number;
 }
 
 /** Calls the source, measures it, and serializes what it returned. Rejects with what a caller of `getOrSet` is to get. */
 export async function recompute(source: Source, codec: ValueCodec, runtime: Runtime): Promise<Recomputed> {
-  const { key, ttl } = source;
+  const { key, ttl, staleFor } = source;
   const beganMs = runtime.monotonicMs();
   const value = await callWithTimeout(source, runtime);
   const deltaSeconds = roundSeconds((runtime.monotonicMs() - beganMs) / 1000);
   const ttlSeconds = typeof ttl === "number" ? ttl : checkReturnedTtl(await callSource(key, () => ttl(value as never)));
-  return { value: codec.encode(key, value), deltaSeconds, ttlSeconds };
+  const stale = typeof staleFor === "number" ? staleFor : await callSource(key, () => staleForSeconds(staleFor, value));
+  return { value: codec.encode(key, value), deltaSeconds, ttlSeconds, staleForSeconds: stale };
 }
 
 async function callWithTimeout({ key, recompute, timeoutSeconds }: Source, runtime: Runtime): Promise<unknown> {

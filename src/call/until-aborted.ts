@@ -9,18 +9,27 @@ const aborts = new FanOut<AbortSignal>(
   },
 );
 
-/** Rejects with the signal's reason when it aborts; what was begun goes on for others. */
-export function untilAborted<T>(signal: AbortSignal, begin: () => Promise<T>): Promise<T> {
+/**
+ * Rejects with the signal's reason when it aborts; what was begun goes on for others.
+ *
+ * @param begin - is given a function that takes what else is to be done then
+ */
+export function untilAborted<T>(
+  signal: AbortSignal,
+  begin: (onLeaving: (leave: () => void) => void) => Promise<T>,
+): Promise<T> {
   return new Promise((resolve, reject) => {
+    let leave: (() => void) | undefined;
     const abort = (): void => {
       reject(signal.reason as Error);
+      leave?.();
     };
     if (signal.aborted) {
       abort();
       return;
     }
     aborts.add(signal, abort);
-    begin()
+    begin((doLeave) => (leave = doLeave))
       .finally(() => {
         aborts.remove(signal, abort);
       })

@@ -1,10 +1,19 @@
 import { SerializationError } from "../errors.js";
-import { copyJson, isQuicklyCopied } from "./json-copy.js";
+import { freezeDeeply } from "./freeze.js";
+import type { JsonCopier } from "./json-copy.js";
+import { copierOf } from "./json-copy.js";
 
 /** Value to stored bytes and back; failures carry the key. */
 export interface ValueCodec {
-  encode(key: string, value: unknown): Buffer;
-  decode(key: string, stored: Buffer): unknown;
+  readonly encode: (key: string, value: unknown) => Buffer;
+  /** What the callers who share these bytes are given, each by a `take` of its own. */
+  readonly open: (key: string, bytes: Buffer) => StoredValue;
+}
+
+/** One stored value, in the hands of all who share a read, an outcome or a copy in memory. */
+export interface StoredValue {
+  /** One caller's value. Throws SerializationError. */
+  take(): unknown;
 }
 
 // JSON has no undefined. Other readers of the key see null, because JSON allows white space around it.
@@ -22,42 +31,87 @@ function parseJson(stored: Buffer): unknown {
   return text === UNDEFINED ? undefined : (JSON.parse(text) as unknown);
 }
 
-function createJsonDeserializer(): (stored: Buffer) => unknown {
-  // Callers of one tick share one read and come here one after the other. Where they are many, each is given a copy of an
-  // original that nobody else has: that is sooner made than another value is parsed.
-  let last: Buffer | undefined;
-  let readers = 0;
-  let original: { readonly value: unknown } | undefined;
-  const forget = (): void => {
-    last = original = undefined;
-  };
-  return (stored) => {
-    if (stored !== last) {
-      forget();
-      last = stored;
-      readers = 0;
-    }
-    if (original !== undefined) return copyJson(original.value);
-    const value = parseJson(stored);
-    // The check costs a part of what it saves: two readers are too few for it, and a value that fails it has it once.
-    if (++readers !== 3 || !isQuicklyCopied(value)) return value;
-    original = { value };
-    setImmediate(forget);
-    return copyJson(value);
-  };
+// So many callers have the value parsed for each; the next has an original made, of which the rest are given copies. Making it
+// costs a part of what it saves.
+const PARSED_FOR = 2;
+
+/** JSON, for callers who share nothing. */
+class OwnJson implements StoredValue {
+  readonly #key: string;
+  // Let go once there is an original.
+  #bytes: Buffer | undefined;
+  #copy: JsonCopier | undefined;
+  #taken = 0;
+
+  constructor(key: string, bytes: Buffer) {
+    this.#key = key;
+    this.#bytes = bytes;
+  }
+
+  take(): unknown {
+    if (this.#copy !== undefined) return this.#copy();
+    const value = decoded(this.#key, this.#bytes!, parseJson);
+    if (this.#taken++ !== PARSED_FOR) return value;
+    // The original is nobody's: this caller is given the first copy. A value that is parsed sooner than copied stays bytes.
+    this.#copy = copierOf(value);
+    if (this.#copy === undefined) return value;
+    this.#bytes = undefined;
+    return this.#copy();
+  }
 }
 
+/** Read by a function of the user's, which may hand the buffer on or write to it: each caller has one of its own. */
+class OwnCustom implements StoredValue {
+  readonly #key: string;
+  readonly #bytes: Buffer;
+  readonly #deserialize: (stored: Buffer) => unknown;
+
+  constructor(key: string, bytes: Buffer, deserialize: (stored: Buffer) => unknown) {
+    this.#key = key;
+    this.#bytes = bytes;
+    this.#deserialize = deserialize;
+  }
+
+  take(): unknown {
+    return decoded(this.#key, Buffer.from(this.#bytes), this.#deserialize);
+  }
+}
+
+/** One object for all callers, deeply frozen; or, if it holds something that cannot be frozen, one for each. */
+class Frozen implements StoredValue {
+  readonly #own: StoredValue;
+  #state: "new" | "shared" | "own" = "new";
+  #shared: unknown;
+
+  constructor(own: StoredValue) {
+    this.#own = own;
+  }
+
+  take(): unknown {
+    if (this.#state === "shared") return this.#shared;
+    const value = this.#own.take();
+    if (this.#state === "own") return value;
+    this.#state = freezeDeeply(value) ? "shared" : "own";
+    if (this.#state === "shared") this.#shared = value;
+    return value;
+  }
+}
+
+type Deserialize = (stored: Buffer) => unknown;
+
+/** The same codec for all caches that read and write alike: what one of them keeps in memory, the others serve. */
 export function createValueCodec(
   serialize: ((value: unknown) => string | Uint8Array) | undefined,
-  deserialize: ((stored: Buffer) => unknown) | undefined,
+  deserialize: Deserialize | undefined,
+  { freezes }: { readonly freezes: boolean },
 ): ValueCodec {
-  return {
-    encode: encoder(serialize ?? serializeJson),
-    // A reader of the user's may hand the buffer on or write to it, and callers may share one read: each gets a copy.
-    decode: decoder(
-      deserialize === undefined ? createJsonDeserializer() : (stored) => deserialize(Buffer.from(stored)),
-    ),
-  };
+  if (serialize === undefined || deserialize === undefined) return freezes ? frozenJson : ownJson;
+  const known = customs.get(deserialize);
+  if (known?.serialize === serialize && known.freezes === freezes) return known.codec;
+  const open = (key: string, bytes: Buffer): StoredValue => new OwnCustom(key, bytes, deserialize);
+  const codec = { encode: encoder(serialize), open: freezes ? frozen(open) : open };
+  customs.set(deserialize, { serialize, freezes, codec });
+  return codec;
 }
 
 function encoder(serialize: (value: unknown) => unknown) {
@@ -74,14 +128,12 @@ function encoder(serialize: (value: unknown) => unknown) {
   };
 }
 
-function decoder(deserialize: (stored: Buffer) => unknown) {
-  return (key: string, stored: Buffer): unknown => {
-    try {
-      return refusePromise("deserializer", deserialize(stored));
-    } catch (error) {
-      throw new SerializationError(key, "deserialize", error);
-    }
-  };
+function decoded(key: string, bytes: Buffer, deserialize: Deserialize): unknown {
+  try {
+    return refusePromise("deserializer", deserialize(bytes));
+  } catch (error) {
+    throw new SerializationError(key, "deserialize", error);
+  }
 }
 
 function refusePromise(name: string, result: unknown): unknown {
@@ -90,3 +142,19 @@ function refusePromise(name: string, result: unknown): unknown {
   result.catch(() => undefined);
   throw new TypeError(`Expected the ${name} to return its result, got a promise of it`);
 }
+
+function frozen(open: ValueCodec["open"]): ValueCodec["open"] {
+  return (key, bytes) => new Frozen(open(key, bytes));
+}
+
+const ownJson: ValueCodec = { encode: encoder(serializeJson), open: (key, bytes) => new OwnJson(key, bytes) };
+const frozenJson: ValueCodec = { encode: ownJson.encode, open: frozen(ownJson.open) };
+
+interface Custom {
+  readonly serialize: unknown;
+  readonly freezes: boolean;
+  readonly codec: ValueCodec;
+}
+
+// Deserializer -> the last codec made of it.
+const customs = new WeakMap<Deserialize, Custom>();

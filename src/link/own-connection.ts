@@ -6,9 +6,13 @@ export interface OwnConnection {
   on(event: string, listener: (...args: never[]) => void): unknown;
 }
 
+/** A failure of such a connection. It says nothing of the caller's own, which may be in the best of health. */
+export class OwnConnectionError extends Error {}
+
 interface Duplicable {
   readonly options?: { readonly redisOptions?: object };
   duplicate(...overrides: unknown[]): OwnConnection & WithSocket;
+  nodes?(role: "all"): Duplicable[];
 }
 
 interface WithSocket {
@@ -22,9 +26,36 @@ interface WithSocket {
  * and no transaction runs on in a connection that has lost its WATCH.
  */
 export function openOwnConnection(client: RedisClient, connectTimeoutMs: number): OwnConnection {
-  const mortal = {
+  const source = client as unknown as Duplicable;
+  const mortal = mortalOptions(connectTimeoutMs);
+  return quiet(
+    client.isCluster === true
+      ? // ioredis 5 replaces what it is given here, credentials and all, where 6 merges it.
+        source.duplicate([], {
+          clusterRetryStrategy: () => null,
+          lazyConnect: false,
+          slotsRefreshInterval: undefined,
+          redisOptions: { ...source.options?.redisOptions, ...mortal },
+        })
+      : source.duplicate(mortal),
+  );
+}
+
+/** One for messages: of a Cluster to any of its nodes, for each hears what is published at every other. */
+export function openSubscriber(client: RedisClient, connectTimeoutMs: number): OwnConnection {
+  const source = client as unknown as Duplicable;
+  if (client.isCluster !== true) return openOwnConnection(client, connectTimeoutMs);
+  const nodes = source.nodes?.("all") ?? [];
+  const node = nodes[Math.floor(Math.random() * nodes.length)];
+  if (node === undefined) throw new OwnConnectionError("The Cluster has no nodes yet");
+  return quiet(node.duplicate(mortalOptions(connectTimeoutMs)));
+}
+
+function mortalOptions(connectTimeoutMs: number): object {
+  return {
     retryStrategy: () => null,
     sentinelRetryStrategy: () => null,
+    failoverDetector: false,
     autoResubscribe: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
@@ -36,18 +67,12 @@ export function openOwnConnection(client: RedisClient, connectTimeoutMs: number)
     // What is sent here means the same in both, and the older one has no greeting.
     protocol: 2,
     lazyConnect: false,
+    readOnly: false,
     connectTimeout: connectTimeoutMs,
   };
-  const source = client as unknown as Duplicable;
-  const connection =
-    client.isCluster === true
-      ? // ioredis 5 replaces what it is given here, credentials and all, where 6 merges it.
-        source.duplicate([], {
-          clusterRetryStrategy: () => null,
-          lazyConnect: false,
-          redisOptions: { ...source.options?.redisOptions, ...mortal },
-        })
-      : source.duplicate(mortal);
+}
+
+function quiet(connection: OwnConnection & WithSocket): OwnConnection {
   connection.on("error", () => undefined);
   connection.on("connect", () => connection.stream?.unref?.());
   connection.on("+node", (node: WithSocket) => node.on("connect", () => node.stream?.unref?.()));

@@ -20,8 +20,18 @@ export interface RedisClient {
   time(): Promise<unknown>;
   eval(script: string, keyCount: number, ...keysAndArguments: (string | Buffer)[]): Promise<unknown>;
   evalsha(sha1: string, keyCount: number, ...keysAndArguments: (string | Buffer)[]): Promise<unknown>;
+  /** These two answer in bytes. They are there at run time, and in no type. */
+  evalBuffer?(script: string, keyCount: number, ...keysAndArguments: (string | Buffer)[]): Promise<unknown>;
+  evalshaBuffer?(sha1: string, keyCount: number, ...keysAndArguments: (string | Buffer)[]): Promise<unknown>;
+  publish(channel: string, message: string): Promise<unknown>;
+  zadd(key: string, score: number, member: string): Promise<unknown>;
+  zrem(key: string, member: string): Promise<unknown>;
+  pexpire(key: string, ms: number): Promise<unknown>;
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- each event has arguments of its own
+  on(event: string, listener: (...args: any[]) => void): unknown;
   once(event: string, listener: () => void): unknown;
-  off(event: string, listener: () => void): unknown;
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as above
+  off(event: string, listener: (...args: any[]) => void): unknown;
 }
 
 export const REQUIRED_COMMANDS = [
@@ -33,6 +43,11 @@ export const REQUIRED_COMMANDS = [
   "time",
   "eval",
   "evalsha",
+  "publish",
+  "zadd",
+  "zrem",
+  "pexpire",
+  "on",
   "once",
   "off",
 ] as const satisfies readonly (keyof RedisClient)[];

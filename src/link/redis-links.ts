@@ -1,6 +1,6 @@
-import { slotOf } from "../protocol/key-names.js";
 import type { RedisClient } from "./redis-client.js";
 import { RedisLink } from "./redis-link.js";
+import { slotOf } from "./slots.js";
 import type { Runtime } from "../runtime.js";
 
 interface NodeLink {
@@ -44,6 +44,12 @@ export class RedisLinks {
     }
     node.probeKey = entryKey;
     return node.link;
+  }
+
+  /** How Redis is: on a Cluster, the worst of its masters. */
+  get state(): "ready" | "lost" | "silent" {
+    const states = [this.any, ...[...this.#nodes.values()].map(({ link }) => link)].map((link) => link.state);
+    return states.includes("lost") ? "lost" : states.includes("silent") ? "silent" : "ready";
   }
 
   /** Leaves nothing on the caller's client. */

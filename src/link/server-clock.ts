@@ -1,6 +1,6 @@
-import { roundSeconds } from "../protocol/entry.js";
 import type { RedisLink } from "./redis-link.js";
 import type { Runtime } from "../runtime.js";
+import { roundSeconds } from "../runtime.js";
 
 const SAMPLE_INTERVAL_MS = 10_000;
 const RETRY_INTERVAL_MS = 1_000;

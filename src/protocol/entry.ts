@@ -1,39 +1,40 @@
-/** A value as it stands in Redis: the fields of one hash, shared byte for byte with Python cachefence. */
-export interface Entry {
-  /** The serialized value. */
-  readonly value: Buffer;
+/**
+ * A value as it stands in Redis: the fields of one hash, shared with Python cachefence. Whatever reads the value is `V`: a
+ * reader may keep it opened, so that callers who share a read share the work.
+ */
+export interface Entry<V> {
+  readonly value: V;
   /** How long the last recompute took. */
   readonly deltaSeconds: number;
   /** When the value goes stale, in server time since the Unix epoch. */
   readonly expirySeconds: number;
+  /** What the states of its tags were before its recompute began; "" for an entry without tags. */
+  readonly tags: string;
 }
 
-/** To the microsecond: no clock here is better, and a shorter number is read faster. */
-export function roundSeconds(seconds: number): number {
-  return Math.round(seconds * 1e6) / 1e6;
-}
+/** What HMGET is asked for. */
+export const ENTRY_FIELDS = ["v", "delta", "expiry", "tags"] as const;
 
-/** The fields of an entry as HSET takes them. */
-export function encodeEntry(entry: Entry): [string, Buffer, string, string, string, string] {
-  return ["v", entry.value, "delta", String(entry.deltaSeconds), "expiry", String(entry.expirySeconds)];
-}
+export type StoredEntry<V> = Entry<V> | "corrupt" | undefined;
 
 /**
- * An entry from what HMGET of `v`, `delta` and `expiry` answered: `undefined` where there is none, `"corrupt"` where the
- * fields cannot be what cachefence wrote. A hash without `v` is not ours; who writes to it looks at that again.
+ * An entry from what HMGET of {@link ENTRY_FIELDS} answered: `undefined` where there is none, `"corrupt"` where the fields
+ * cannot be what cachefence wrote. A hash without `v` is not ours; who writes to it looks at that again.
  */
-export function decodeEntry([value, delta, expiry]: readonly (Buffer | null | undefined)[]):
-  Entry | "corrupt" | undefined {
+export function decodeEntry<V>(
+  [value, delta, expiry, tags]: readonly (Buffer | null | undefined)[],
+  open: (bytes: Buffer) => V,
+): StoredEntry<V> {
   if (value == null) return undefined;
   const deltaSeconds = decodeSeconds(delta);
   const expirySeconds = decodeSeconds(expiry);
   if (!isSeconds(deltaSeconds) || !isSeconds(expirySeconds)) return "corrupt";
-  return { value, deltaSeconds, expirySeconds };
+  return { value: open(value), deltaSeconds, expirySeconds, tags: tags == null ? "" : tags.toString() };
 }
 
-/** True if both were written by one and the same store. */
-export function isSameEntry(a: Entry, b: Entry): boolean {
-  return a.expirySeconds === b.expirySeconds && a.deltaSeconds === b.deltaSeconds && a.value.equals(b.value);
+/** True if both were written by one and the same store: no two end in the same microsecond. */
+export function isSameEntry(a: Entry<unknown>, b: Entry<unknown>): boolean {
+  return a.expirySeconds === b.expirySeconds && a.deltaSeconds === b.deltaSeconds;
 }
 
 function isSeconds(value: number): boolean {

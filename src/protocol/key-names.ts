@@ -1,77 +1,121 @@
 import type { RedisClient } from "../link/redis-client.js";
+import { hashTagOf, slotOf } from "../link/slots.js";
 
-/** The names that belong to one key. Commands get them without the client's `keyPrefix`, which it adds by itself. */
-export interface KeyNames {
-  /** The key as the caller passed it, for errors and events. */
+/** Tells whether the keys of one command must share a slot. It may become so, when a server turns out to be one of a Cluster. */
+export interface SlotRule {
+  readonly needsSlots: boolean;
+}
+
+/**
+ * The names that belong to one key, or to one tag. Commands get them without the client's `keyPrefix`, which it adds by
+ * itself.
+ */
+export class KeyNames {
+  /** The key (or tag) as the caller passed it, for errors and events. */
   readonly key: string;
+  /** The hash that holds its entry (or its state). */
   readonly entry: string;
-  readonly lock: string;
-  /** Wake-ups are published here. Holds the `keyPrefix` itself, for PUBLISH does not get it. */
-  readonly channel: string;
+  readonly #keyPrefix: string;
+  readonly #rule: SlotRule;
+
+  constructor(key: string, entry: string, keyPrefix: string, rule: SlotRule) {
+    this.key = key;
+    this.entry = entry;
+    this.#keyPrefix = keyPrefix;
+    this.#rule = rule;
+  }
+
+  get lock(): string {
+    return this.#beside("lock");
+  }
+
+  /** The members that wait for the key, or hold a copy of it. */
+  get audience(): string {
+    return this.#beside("audience");
+  }
+
+  /** The entry's name as Redis knows it. So it is named in messages. */
+  get redisKey(): string {
+    return this.#keyPrefix + this.entry;
+  }
+
+  #beside(ending: string): string {
+    return this.#rule.needsSlots ? inSlotOf(this.entry, ending, this.#keyPrefix) : `${this.entry}:${ending}`;
+  }
 }
 
 export class KeyNaming {
   readonly #namespace: string;
   readonly #keyPrefix: string;
-  readonly #isCluster: boolean;
+  readonly #rule: SlotRule;
 
-  constructor(client: RedisClient, namespace: string) {
+  constructor(client: Pick<RedisClient, "options">, namespace: string, rule: SlotRule) {
     this.#namespace = namespace;
     this.#keyPrefix = client.options?.keyPrefix ?? "";
-    this.#isCluster = client.isCluster === true;
+    this.#rule = rule;
   }
 
-  entryOf(key: string): string {
-    return this.#namespace + key;
+  /** What stands before each key in the name by which Redis knows it. */
+  get prefix(): string {
+    return this.#keyPrefix + this.#namespace;
   }
 
   namesOf(key: string): KeyNames {
-    const entry = this.entryOf(key);
-    return {
-      key,
-      entry,
-      lock: this.#isCluster ? lockInSlotOf(entry, this.#keyPrefix) : `${entry}:lock`,
-      channel: `cachefence:${this.#keyPrefix}${entry}`,
-    };
+    return new KeyNames(key, this.#namespace + key, this.#keyPrefix, this.#rule);
+  }
+
+  tagNamesOf(tag: string): KeyNames {
+    return new KeyNames(tag, this.#namespace + tagKeyOf(tag), this.#keyPrefix, this.#rule);
   }
 }
 
+/** The key of a tag's state, which no key of the user's may have. */
+export function tagKeyOf(tag: string): string {
+  return `${tag}:tag`;
+}
+
+const ENDING = /^(.*):(lock|audience|tag)$/s;
+
+/** The key whose lock, audience or tag's state has this name, and which of the three; undefined if it is nobody's. */
+export function ownerOf(name: string): { readonly owner: string; readonly what: string } | undefined {
+  const [, owner, what] = ENDING.exec(name) ?? [];
+  return owner === undefined || what === undefined ? undefined : { owner, what };
+}
+
 /**
- * A lock name that a Cluster keeps in the slot of its entry, so that one script may touch both.
+ * A name that a Cluster keeps in the slot of its entry, so that one script may touch both.
  *
  * An entry key with a hash tag shares it with `<entry>:lock`; one without is itself the tag of `{<entry>}:lock`. Neither
  * holds for keys with a stray brace (`{}x`, `odd}key`): they get the first small number whose slot is theirs.
  */
-export function lockInSlotOf(entry: string, keyPrefix = ""): string {
+export function inSlotOf(entry: string, ending: string, keyPrefix = ""): string {
   const slot = slotOf(keyPrefix + entry);
-  for (const name of candidates(entry, keyPrefix)) {
-    if (slotOf(keyPrefix + name) === slot) return name;
-  }
-  throw new Error("unreachable: some number has every slot");
-}
-
-function* candidates(entry: string, keyPrefix: string): Generator<string> {
+  const isHere = (name: string): boolean => slotOf(keyPrefix + name) === slot;
   const hasTag = hashTagOf(keyPrefix + entry) !== undefined;
-  yield hasTag ? `${entry}:lock` : `{${keyPrefix}${entry}}:lock`;
-  // The second form serves a prefix that has opened the tag already.
-  for (let number = 0; ; number++) {
-    yield `{${String(number)}}${entry}:lock`;
-    yield `${String(number)}}${entry}:lock`;
+  const plain = hasTag ? `${entry}:${ending}` : `{${keyPrefix}${entry}}:${ending}`;
+  if (isHere(plain)) return plain;
+  const number = String(firstNumberIn(slot));
+  const numbered = `{${number}}${entry}:${ending}`;
+  if (isHere(numbered)) return numbered;
+  // For a prefix that has opened the tag already: what it has opened it with counts too.
+  if (isHere(`${number}}${entry}:${ending}`)) return `${number}}${entry}:${ending}`;
+  for (let other = 0; ; other++) {
+    const name = `${String(other)}}${entry}:${ending}`;
+    if (isHere(name)) return name;
   }
 }
 
-function hashTagOf(key: string): string | undefined {
-  const open = key.indexOf("{");
-  const close = open === -1 ? -1 : key.indexOf("}", open);
-  return close > open + 1 ? key.slice(open + 1, close) : undefined;
-}
+// Slot -> the first small number that is in it. Filled as far as anybody has looked: once for all keys, and in a few
+// milliseconds altogether.
+const firstNumbers = new Map<number, number>();
+let numbersTried = 0;
 
-/** Redis Cluster's hash slot: CRC16-CCITT (XMODEM) of the hash tag, or of the whole key, modulo 16384. */
-export function slotOf(key: string): number {
-  let crc = 0;
-  for (const byte of Buffer.from(hashTagOf(key) ?? key)) {
-    crc ^= byte << 8;
-    for (let bit = 0; bit < 8; bit++) crc = ((crc << 1) ^ (crc & 0x8000 ? 0x1021 : 0)) & 0xffff;
+function firstNumberIn(slot: number): number {
+  for (;;) {
+    const known = firstNumbers.get(slot);
+    if (known !== undefined) return known;
+    const number = numbersTried++;
+    const its = slotOf(String(number));
+    if (!firstNumbers.has(its)) firstNumbers.set(its, number);
   }
-  return crc % 16384;
 }

@@ -1,28 +1,40 @@
-import type { GuardedOutcome, GuardedWrite, Write } from "./guarded-write.js";
-import { ENTRY_MARK, holds, keysOf, touchesEntry } from "./guarded-write.js";
 import type { OwnConnection } from "../link/own-connection.js";
-import { openOwnConnection } from "../link/own-connection.js";
+import { OwnConnectionError, openOwnConnection } from "../link/own-connection.js";
 import type { RedisClient } from "../link/redis-client.js";
+import { concernsTheKey, isCrossSlot } from "../link/replies.js";
 import type { Runtime } from "../runtime.js";
+import { detached } from "../runtime.js";
 
 /** The commands of the fallback, on a duplicate of the caller's client. */
-interface WatchingClient extends OwnConnection {
+export interface WatchingClient extends OwnConnection {
   watch(...keys: string[]): Promise<unknown>;
   unwatch(): Promise<unknown>;
   get(key: string): Promise<string | null>;
   pttl(key: string): Promise<unknown>;
   exists(key: string): Promise<unknown>;
   hexists(key: string, field: string): Promise<unknown>;
+  hget(key: string, field: string): Promise<string | null>;
+  zrange(key: string, from: number, to: number, withScores: "WITHSCORES"): Promise<string[]>;
   multi(): Transaction;
   publish(channel: string, message: string): Promise<unknown>;
 }
 
-type Transaction = Record<Write["verb"], (key: string, ...args: readonly (string | Buffer)[]) => unknown> & {
+type Queue = (key: string, ...args: readonly (string | number | Buffer)[]) => unknown;
+
+export type Transaction = Record<"del" | "set" | "pexpire" | "hset" | "hdel" | "zadd" | "zrem", Queue> & {
   exec(): Promise<[error: Error | null, reply: unknown][] | null>;
 };
 
+/** What is done about what was seen. Without `write` nothing is. */
+export interface Decision<A> {
+  readonly answer: A;
+  readonly write?: (transaction: Transaction) => void;
+  /** Published once it is done: channel and message. */
+  readonly tell?: readonly (readonly [channel: string, message: string])[];
+}
+
 /**
- * Guarded writes by WATCH/MULTI, for a server that denies scripting.
+ * Compare and act by WATCH/MULTI, for a server that denies scripting.
  *
  * WATCH is a property of the connection: another transaction on it would drop the watch, and with it the guard. So the
  * connection is this library's own, and one transaction at a time has it (`#last`). It is thrown away when it ends, or
@@ -30,7 +42,6 @@ type Transaction = Record<Write["verb"], (key: string, ...args: readonly (string
  */
 export class WatchConnection {
   readonly #client: RedisClient;
-  readonly #timeoutMs: number;
   readonly #runtime: Runtime;
   /** Called when the connection has ended: scripting may be allowed by now. */
   onEnd: () => void = () => undefined;
@@ -38,16 +49,21 @@ export class WatchConnection {
   // The transaction before the next one; never rejects.
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(client: RedisClient, timeoutMs: number, runtime: Runtime) {
+  constructor(client: RedisClient, runtime: Runtime) {
     this.#client = client;
-    this.#timeoutMs = timeoutMs;
     this.#runtime = runtime;
   }
 
-  run(write: GuardedWrite): Promise<GuardedOutcome> {
-    const outcome = this.#last.then(() => this.#runAlone(write));
-    this.#last = outcome.catch(() => undefined);
-    return outcome;
+  /** Looks at the keys, decides, and writes, if nobody has written to one of them meanwhile; else looks again. */
+  run<S, A>(
+    keys: readonly string[],
+    look: (connection: WatchingClient) => Promise<S>,
+    decide: (seen: S) => Decision<A>,
+    timeoutMs: number,
+  ): Promise<A> {
+    const answer = this.#last.then(() => this.#runAlone(keys, look, decide, timeoutMs));
+    this.#last = answer.catch(() => undefined);
+    return answer;
   }
 
   close(): void {
@@ -55,31 +71,44 @@ export class WatchConnection {
     this.#connection = undefined;
   }
 
-  async #runAlone(write: GuardedWrite): Promise<GuardedOutcome> {
-    const connection = (this.#connection ??= this.#connect());
+  async #runAlone<S, A>(
+    keys: readonly string[],
+    look: (connection: WatchingClient) => Promise<S>,
+    decide: (seen: S) => Decision<A>,
+    timeoutMs: number,
+  ): Promise<A> {
+    const connection = (this.#connection ??= this.#connect(timeoutMs));
     // Disconnecting rejects whatever is unanswered, so the queue behind this transaction moves on.
     let isOver = false;
-    const cancelDeadline = this.#runtime.startTimer(this.#timeoutMs, false, () => {
+    const cancelDeadline = this.#runtime.startTimer(timeoutMs, false, () => {
       // Replies that came during a blocked event loop are read first.
       setImmediate(() => {
         if (!isOver) this.#drop(connection);
       });
     });
     try {
-      const outcome = await transact(connection, write);
-      if (outcome === "done" && write.news !== undefined && this.#client.isCluster !== true) {
-        // Outside the transaction, for a denied channel would abort it; a lost wake-up costs only one poll.
-        connection.publish(write.names.channel, write.news).catch(() => undefined);
-      }
-      return outcome;
+      const { answer, tell = [] } = await transact(connection, keys, look, decide);
+      // Outside the transaction, for a denied channel would abort it; a lost message costs a waiter its next look.
+      for (const [channel, message] of tell) connection.publish(channel, message).catch(() => undefined);
+      return answer;
+    } catch (error) {
+      // What the server answers is about the keys, but for "max number of clients reached" and the like; anything else is
+      // about this connection.
+      if (
+        concernsTheKey(error) ||
+        isCrossSlot(error) ||
+        (error instanceof Error && /^(?:OOM|READONLY|NOREPLICAS|MISCONF)/.test(error.message))
+      )
+        throw error;
+      throw new OwnConnectionError(`The connection for WATCH failed: ${String(error)}`, { cause: error });
     } finally {
       isOver = true;
       cancelDeadline();
     }
   }
 
-  #connect(): WatchingClient {
-    const connection = openOwnConnection(this.#client, this.#timeoutMs) as WatchingClient;
+  #connect(timeoutMs: number): WatchingClient {
+    const connection = detached(() => openOwnConnection(this.#client, timeoutMs) as WatchingClient);
     connection.on("end", () => {
       this.#drop(connection);
     });
@@ -94,36 +123,30 @@ export class WatchConnection {
   }
 }
 
-async function transact(connection: WatchingClient, write: GuardedWrite): Promise<GuardedOutcome> {
-  const { names } = write;
+async function transact<S, A>(
+  connection: WatchingClient,
+  keys: readonly string[],
+  look: (connection: WatchingClient) => Promise<S>,
+  decide: (seen: S) => Decision<A>,
+): Promise<Decision<A>> {
   for (;;) {
     // In one trip, in this order: what is read after WATCH is guarded by it.
-    const [, held, ttlMs, isEntry, exists] = await Promise.all([
-      connection.watch(...keysOf(write)),
-      connection.get(names.lock),
-      connection.pttl(names.lock),
-      touchesEntry(write) ? connection.hexists(names.entry, ENTRY_MARK) : 1,
-      touchesEntry(write) ? connection.exists(names.entry) : 1,
-    ]);
-    const isForeign =
-      (write.condition === "any" && held !== null && Number(ttlMs) === -1) ||
-      (Number(exists) === 1 && Number(isEntry) === 0);
-    if (isForeign || !holds(write.condition, held)) {
+    const [, seen] = await Promise.all([connection.watch(...keys), look(connection)]);
+    const decision = decide(seen);
+    if (decision.write === undefined) {
       await connection.unwatch();
-      return isForeign ? "foreign" : "refused";
+      return decision;
     }
     const transaction = connection.multi();
-    for (const { verb, on, args } of write.writes) {
-      transaction[verb](names[on], ...args);
-    }
+    decision.write(transaction);
     const replies = await transaction.exec().catch((error: unknown) => {
       // EXECABORT tells only that a command was refused; which error that was stands behind it.
       throw (error as { previousErrors?: Error[] }).previousErrors?.[0] ?? error;
     });
-    // null: somebody wrote to the lock or the entry since WATCH; look again.
+    // null: somebody wrote to one of the keys since WATCH; look again.
     if (replies === null) continue;
     const failure = replies.find(([error]) => error !== null);
     if (failure?.[0]) throw failure[0];
-    return "done";
+    return decision;
   }
 }

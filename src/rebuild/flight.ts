@@ -1,336 +1,530 @@
-import type { Entry } from "../protocol/entry.js";
-import { isSameEntry } from "../protocol/entry.js";
-import type { EntryReader } from "../protocol/entry-reader.js";
-import type { Reporter } from "../events.js";
-import type { KeyNames } from "../protocol/key-names.js";
-import { wholeMs } from "../options.js";
-import type { RebuildLock, Token } from "../protocol/rebuild-lock.js";
 import type { Recomputed } from "../call/recompute.js";
+import type { StoredValue } from "../call/value-codec.js";
+import type { Reporter } from "../events.js";
 import { RedisFault } from "../link/redis-link.js";
+import { wholeMs } from "../options.js";
+import type { Way } from "../protocol/conversation.js";
+import type { Entry, StoredEntry } from "../protocol/entry.js";
+import { isSameEntry } from "../protocol/entry.js";
+import type { KeyNames } from "../protocol/key-names.js";
+import type { Mailbox } from "../protocol/mailbox.js";
+import type { Message, ToldEntry } from "../protocol/messages.js";
+import type { Reader } from "../protocol/reader.js";
+import type { Claim, HeldLock, RebuildLock } from "../protocol/rebuild-lock.js";
+import { holderOf } from "../protocol/token.js";
 import type { CancelTimer, Runtime } from "../runtime.js";
-import type { ServerClock } from "../link/server-clock.js";
-import type { Ear, WakeUp } from "../protocol/wake-up.js";
+import type { Outcome } from "./outcome.js";
+import { standsFor } from "./outcome.js";
+import { Patience, joinableMs } from "./patience.js";
 
-/** What a flight needs of its `CacheFence`. */
+/** What a flight needs of its cache. */
 export interface FlightTools {
   readonly lock: RebuildLock;
-  readonly reader: EntryReader;
-  readonly clock: ServerClock;
-  readonly wakeUp: WakeUp;
+  readonly reader: Reader<StoredValue>;
+  readonly open: (key: string, bytes: Buffer) => StoredValue;
+  readonly way: Way;
+  readonly mailbox: Mailbox;
   readonly runtime: Runtime;
   readonly reporter: Reporter;
   readonly waitForLockMs: number;
   readonly throwsOnRedisError: boolean;
+  /** False once the cache is closed: its flights look instead of listening. */
+  readonly mayListen: () => boolean;
   /** The moment now, on the one line on which calls begin too. */
-  moment(): number;
+  readonly moment: () => number;
+  /** A newer entry is known: a copy in memory is older. */
+  readonly onNewEntry: (names: KeyNames) => void;
 }
 
-/**
- * How a flight ended: with a value or a failure, and the latest moment that it stands for. A call may use it iff it began
- * by then, for whatever was invalidated before that call began was gone by that moment. That is:
- * - the start of the recompute, always;
- * - the sending of its store (of the lock's release, if nothing is stored), if that was accepted: nobody had fenced the
- *   key until Redis ran it;
- * - the sending of the look that found the value in Redis.
- */
-export interface Outcome {
-  /** undefined: the rebuild failed. */
-  readonly entry: Entry | undefined;
-  readonly failure?: unknown;
-  readonly asOf: number;
-  /** Made by this process, not found in Redis. */
-  readonly isOwn: boolean;
-}
-
-/** Nothing could be served, or an entry at hand is due. A refresh never waits: without the lock it ends with nothing. */
-export type Purpose = "fill" | "refresh";
-
-export interface FlightRequest {
-  readonly purpose: Purpose;
-  /** The entry at hand, stale, due, or unreadable: finding it again is no answer. */
-  readonly known: Entry | undefined;
-  /** When the first of the callers asked, by the monotonic clock. */
+/** A call aboard. */
+export interface Passenger {
+  /** The moment at which it began. */
+  readonly began: number;
   readonly askedMs: number;
-  readonly staleForSeconds: number;
+  /** When it will wait no longer for others, by the monotonic clock. */
+  readonly givesUpMs: number;
+  /** It has something to serve: it is here for a refresh, and waits for nobody else's. */
+  readonly isServed: boolean;
+  /** What it has read, due, stale, or unreadable: finding that again is no answer. */
+  readonly atHand: Entry<StoredValue> | undefined;
+  /** What its tags stood at after it had begun; undefined if Redis did not tell. */
+  readonly tags: string | undefined;
+  readonly retryAfterMs: number;
+  /** Until when the value at hand may be served, in server time; 0 if there is none. */
+  readonly servableUntilSeconds: number;
   readonly recompute: () => Promise<Recomputed>;
-  /** Called when new callers must no longer join: the rebuild has lost its lock, or takes too long. */
-  readonly closeToJoiners: () => void;
+  /** Called before a claim is sent for it: others of its list are sent at the same time. */
+  readonly beforeClaim?: (() => void) | undefined;
+  /** Called when its value has been stored: the states of its tags must outlast it. */
+  readonly onStored?: ((keepMs: number) => void) | undefined;
+  /** Called as soon as it is known that its own recompute is not called now. */
+  readonly onWaiting?: (() => void) | undefined;
 }
 
-/** Leave to rebuild: the lock's token, or none while Redis is failing. */
-interface Turn {
-  readonly token: Token | undefined;
-  /** Taken from a holder that may still be at work. */
-  readonly isTaken: boolean;
+export interface FlightListener {
+  /** It takes nobody any more: it has landed, lost its lock, or takes too long. */
+  closed(): void;
+  /** No refresh is tried before that, by the monotonic clock. */
+  paused(untilMs: number): void;
 }
+
+interface Seat extends Passenger {
+  readonly land: (outcome: Outcome | undefined) => void;
+  readonly fail: (error: unknown) => void;
+}
+
+/** The lock as it was last seen, and the moment at which that look was sent. */
+interface Sighting {
+  readonly lock: string;
+  readonly asOf: number;
+}
+
+// A look is due in 0.4 s, for 2.5 commands a second; one that found silence is repeated after 60 ms. So whoever dies is
+// replaced within half a second.
+const LOOK_MS = 390;
+const LOOK_SPREAD_MS = 15;
+const SILENCE_MS = 60;
+const FASTEST_POLL_MS = 10;
+const SLOWEST_POLL_MS = 50;
+const POLL_GROWTH = 1.5;
 
 /**
- * One key's rebuild, or the wait for somebody else's, on behalf of all callers of one process.
+ * One key's rebuild, or the wait for somebody else's, on behalf of the calls aboard.
  *
- * Claim the lock; as holder, rebuild; as waiter, listen until the value is there, the lock is free (claim it), or the
- * patience is over (take it over). Redis failing on the way: rebuild without lock, and store nothing.
+ * While somebody is aboard: claim. Found: that is it. Mine: rebuild. Held: a refresh ends with nothing; whoever has nothing to
+ * serve sleeps until told, until the next look, or until patience is over. Claiming is looking: there is no other look.
+ *
+ * A value inside a message may be older than a fence that has resolved, for messages are late. It is used only if the lock
+ * that this flight's last answered claim found begins with the storer's token. Then no fence had come between the storer's
+ * claim, before its recompute, and that look: a fence drops the lock, and no token comes back under which a recompute has
+ * begun. So the value is good for every call that began before that look was sent; it stands for its moment.
  */
 export class Flight {
-  /** What the caller gets that launched it. undefined: nothing for anybody (a refresh that lost its claim). */
-  readonly outcome: Promise<Outcome | undefined>;
-  /** What the callers get that joined it: the same, but they give a rebuild up `2 * waitForLock` after it began. */
-  readonly forJoiners: Promise<Outcome | undefined>;
-
-  /** When nothing of it runs any more: a rebuild may go on after another holder's value has answered its callers. */
-  readonly end: Promise<void>;
-
   readonly #tools: FlightTools;
   readonly #names: KeyNames;
-  readonly #request: FlightRequest;
-
-  // The wait, over all holders that are waited for one after the other. Times are monotonic.
-  readonly #givesUpMs: number;
-  #awaited: string | undefined;
-  #patienceEndsMs = Infinity;
-  #ear: Ear | undefined;
-
-  #otherOutcome: Promise<Outcome> | undefined;
-  #isOver = false;
-  // What may outlast the outcome: the rebuild, and the freeing of the lock.
+  readonly #tell: FlightListener;
+  readonly #aboard = new Set<Seat>();
+  readonly #patience: Patience;
+  #isClosed = false;
+  // Set when the recompute is called.
+  #rebuild: { readonly owner: Seat; readonly beganMs: number; readonly startedAt: number } | undefined;
+  // What may outlast the landing: the freeing of the lock.
   readonly #unfinished: Promise<unknown>[] = [];
-  #giveUpJoiners: () => void = () => undefined;
-  #cancelPatienceOfJoiners: CancelTimer | undefined;
 
-  constructor(tools: FlightTools, names: KeyNames, request: FlightRequest) {
+  // The wait for other holders.
+  #sighting: Sighting | undefined;
+  #silence: { readonly lock: string; readonly sinceMs: number } | undefined;
+  #unlisten: (() => void) | undefined;
+  #told: ToldEntry | undefined;
+  #isTold = false;
+  #wake: (() => void) | undefined;
+  // What its last claim has found cannot be read: the next is to pass over it.
+  #isUnreadable = false;
+  // Its last claim was to take over.
+  #hasOutwaited = false;
+  #waitBeganMs: number | undefined;
+  #pollMs = FASTEST_POLL_MS;
+  #cancelGiveUp: CancelTimer | undefined;
+
+  constructor(tools: FlightTools, names: KeyNames, tell: FlightListener) {
     this.#tools = tools;
     this.#names = names;
-    this.#request = request;
-    this.#givesUpMs = request.askedMs + 2 * tools.waitForLockMs;
-    const givenUp = new Promise<undefined>((resolve) => {
-      this.#giveUpJoiners = () => {
-        resolve(undefined);
-      };
-    });
-    this.outcome = this.#run();
-    this.forJoiners = Promise.race([this.outcome, givenUp]);
-    // Whoever awaits either gets the error. A flight whose callers have all left (aborted, background) fails for nobody,
-    // and its failure is an event.
-    this.end = this.outcome.then(
-      () => this.#finish(),
-      () => this.#finish(),
-    );
-    this.forJoiners.catch(() => undefined);
+    this.#tell = tell;
+    this.#patience = new Patience(tools.waitForLockMs, this.#aboard);
   }
 
-  /** Never rejects. */
-  async #finish(): Promise<void> {
-    let count: number;
-    do {
-      count = this.#unfinished.length;
-      await Promise.allSettled(this.#unfinished);
-    } while (this.#unfinished.length > count);
+  /** How long its recompute has been running; 0 before that. */
+  get rebuildingMs(): number {
+    return this.#rebuild === undefined ? 0 : this.#tools.runtime.monotonicMs() - this.#rebuild.beganMs;
   }
 
-  async #run(): Promise<Outcome | undefined> {
-    try {
-      const turn = await this.#getTurn();
-      if (turn === undefined || !("token" in turn)) return turn;
-      if (turn.token === undefined) return await this.#rebuild(undefined);
-      const rebuilt = this.#rebuildHolding(turn.token);
-      return await (turn.isTaken ? Promise.race([rebuilt, this.#outcomeOfOther()]) : rebuilt);
-    } finally {
-      this.#isOver = true;
-      this.#ear?.close();
-      this.#cancelPatienceOfJoiners?.();
-    }
-  }
-
-  /** The lock, or an outcome without it. Redis failing: a turn without lock, but never for an entry that is still good. */
-  async #getTurn(): Promise<Outcome | Turn | undefined> {
-    try {
-      return await this.#claimOrWait();
-    } catch (error) {
-      const { key } = this.#names;
-      const shown = error instanceof RedisFault ? error.toError(key) : error;
-      this.#tools.reporter.report("cachefence:redis-error", { key, error: shown });
-      if (!(error instanceof RedisFault)) throw error;
-      if (this.#request.purpose === "refresh") return undefined;
-      if (this.#tools.throwsOnRedisError) throw shown;
-      return { token: undefined, isTaken: false };
-    }
-  }
-
-  async #claimOrWait(): Promise<Outcome | Turn | undefined> {
-    const { lock, runtime, reporter } = this.#tools;
-    for (;;) {
-      const asOf = this.#tools.moment();
-      const { token, held, entry } = await lock.claim(this.#names);
-      const isHolder = held === token;
-      if (this.#answers(entry)) {
-        // An earlier holder has just finished.
-        if (isHolder) void this.#release(token);
-        return { entry, asOf, isOwn: false };
-      }
-      if (isHolder) return { token, isTaken: false };
-      if (this.#request.purpose === "refresh") return undefined;
-      const turn = held === undefined ? "free" : await this.#waitForTurn(held);
-      if (turn === "free") continue;
-      if (typeof turn !== "string") return turn;
-      const seconds = secondsSince(this.#request.askedMs, runtime);
-      reporter.report("cachefence:takeover", { key: this.#names.key, seconds });
-      return { token: turn, isTaken: true };
-    }
-  }
-
-  /** Waits for the holder, until there is a value (its outcome), the lock is free, or it is taken over (our token). */
-  async #waitForTurn(holder: string): Promise<Outcome | Token | "free"> {
-    const { lock, reader, runtime, reporter } = this.#tools;
-    const { key, entry: entryKey } = this.#names;
-    const beganMs = runtime.monotonicMs();
-    const ear = this.#listen();
-    let leaseEndsMs = Infinity;
-    let successor: Token | undefined;
-    let pauseMs = 0;
-    this.#awaitHolder(holder);
-    try {
-      for (;;) {
-        const untilMs = Math.min(this.#patienceEndsMs, leaseEndsMs);
-        const news = await ear.sleep(Math.max(pauseMs, untilMs - runtime.monotonicMs()), lock.publishes(holder));
-        pauseMs = 0;
-        if (news === "freed") return "free";
-        const asOf = this.#tools.moment();
-        if (news === "stored") {
-          const stored = await reader.read(entryKey);
-          if (this.#answers(stored)) return { entry: stored, asOf, isOwn: false };
-        }
-        const { held, leaseLeftMs, entry } = await lock.look(this.#names);
-        if (this.#answers(entry)) return { entry, asOf, isOwn: false };
-        if (held === undefined) return "free";
-        // A takeover whose reply was lost was sent again, and refused for finding our own token.
-        if (held === successor) return successor;
-        holder = held;
-        this.#awaitHolder(holder);
-        leaseEndsMs = runtime.monotonicMs() + leaseLeftMs + 1;
-        if (runtime.monotonicMs() < this.#patienceEndsMs) continue;
-        // Of all waiters whose patience is over one gets it; the others find a new holder.
-        successor = lock.successorOf(holder);
-        if (await lock.takeOver(this.#names, holder, successor)) return successor;
-        // Where many have lost all patience at once, they come back one after the other.
-        pauseMs = LONGEST_PAUSE_MS * runtime.random();
-      }
-    } finally {
-      reporter.report("cachefence:wait", { key, seconds: secondsSince(beganMs, runtime) });
-    }
-  }
-
-  /** A new holder gets new patience, within that for all of them. */
-  #awaitHolder(held: string): void {
-    if (held === this.#awaited) return;
-    this.#awaited = held;
-    const { runtime, waitForLockMs } = this.#tools;
-    this.#patienceEndsMs = Math.min(runtime.monotonicMs() + waitForLockMs, this.#givesUpMs);
-  }
-
-  #listen(): Ear {
-    return (this.#ear ??= this.#tools.wakeUp.listen(this.#names.channel));
-  }
-
-  /** True if the entry is what this flight is to get: valid, and not the one it started from. */
-  #answers(entry: Entry | undefined): entry is Entry {
-    if (entry === undefined || this.#tools.clock.nowSeconds() >= entry.expirySeconds) return false;
-    const { known } = this.#request;
-    return known === undefined || !isSameEntry(entry, known);
-  }
-
-  /** Alone with the lock, until a renewal finds that it no longer is: from then on whoever stores first answers. */
-  #rebuildHolding(token: Token): Promise<Outcome> {
-    const { lock, clock, reporter } = this.#tools;
-    const { purpose, known, closeToJoiners } = this.#request;
-    if (purpose === "refresh" && known !== undefined) {
-      const remaining = known.expirySeconds - clock.nowSeconds();
-      reporter.report("cachefence:early-refresh", { key: this.#names.key, remaining, delta: known.deltaSeconds });
-    }
+  /**
+   * Resolves with the outcome, if it stands for this passenger; undefined: there is nothing for it, and it is to ask again.
+   * Rejects where the key itself cannot be used.
+   */
+  board(passenger: Passenger, onBoarded?: (leave: () => void) => void): Promise<Outcome | undefined> {
     return new Promise((resolve, reject) => {
-      const stopKeeping = lock.keep(this.#names, token, () => {
-        closeToJoiners();
-        void this.#outcomeOfOther().then(resolve);
+      const seat: Seat = { ...passenger, land: resolve, fail: reject };
+      this.#aboard.add(seat);
+      onBoarded?.(() => {
+        this.#aboard.delete(seat);
+        resolve(undefined);
+        // A rebuild that has begun goes on for the others; a wait for nobody ends.
+        if (this.#aboard.size === 0) this.#wake?.();
       });
-      const rebuilt = this.#rebuild(token).finally(stopKeeping);
-      this.#unfinished.push(rebuilt);
-      rebuilt.then(resolve, reject);
+      if (this.#rebuild !== undefined) {
+        passenger.onWaiting?.();
+        this.#watchPatience();
+      } else if (this.#wake !== undefined) {
+        passenger.onWaiting?.();
+        // It may have less patience left than those aboard.
+        if (passenger.givesUpMs <= this.#tools.runtime.monotonicMs()) this.#wake();
+      }
     });
   }
 
-  /** Resolves when somebody else has stored a value while this flight is under way. Never rejects. */
-  #outcomeOfOther(): Promise<Outcome> {
-    return (this.#otherOutcome ??= this.#listenForOther());
+  /** Flies; resolves when nothing of it runs any more, the freeing of its lock among it. Never rejects. */
+  async fly(): Promise<void> {
+    try {
+      await this.#untilLanded();
+    } catch (error) {
+      for (const seat of this.#aboard) seat.fail(error);
+      this.#aboard.clear();
+    } finally {
+      this.#unlisten?.();
+      this.#cancelGiveUp?.();
+      this.#reportWait();
+      this.#close();
+    }
+    await Promise.all(this.#unfinished);
   }
 
-  async #listenForOther(): Promise<Outcome> {
-    while (!this.#isOver) {
-      await this.#listen().sleep(Infinity, true);
-      const asOf = this.#tools.moment();
-      // Redis failing here takes nothing away: the rebuild of our own goes on.
-      const entry = await this.#tools.reader.read(this.#names.entry).catch(() => undefined);
-      if (this.#answers(entry)) return { entry, asOf, isOwn: false };
+  async #untilLanded(): Promise<void> {
+    while (!this.#isDeserted()) {
+      const claim = await this.#claim();
+      if (claim === "without Redis") return this.#rebuildWith(undefined);
+      if (claim.kind === "mine") {
+        this.#reportWait();
+        if (this.#isDeserted()) return void this.#free(claim.lock);
+        return this.#rebuildWith(claim.lock, claim.how);
+      }
+      if (claim.kind === "found") {
+        if (await this.#readFound()) return;
+      } else if (this.#isRefresh) {
+        if (claim.by === "pause") this.#tell.paused(this.#tools.runtime.monotonicMs() + claim.leaseLeftMs);
+        this.#landAll(undefined);
+        return;
+      } else if (this.#answerTold() || (await this.#sleep(claim))) {
+        return;
+      }
     }
-    return new Promise(() => undefined);
+  }
+
+  /** All have left: nobody wants it. Closed at once, so that nobody boards what ends. */
+  #isDeserted(): boolean {
+    if (this.#aboard.size > 0) return false;
+    this.#close();
+    return true;
+  }
+
+  /** True if all aboard have something to serve. Whoever boards with nothing makes it a fill. */
+  get #isRefresh(): boolean {
+    for (const { isServed } of this.#aboard) if (!isServed) return false;
+    return true;
+  }
+
+  /** The one whose wish counts: whoever has nothing to serve, else the first. */
+  get #first(): Seat {
+    let first: Seat | undefined;
+    for (const seat of this.#aboard) {
+      if (!seat.isServed) return seat;
+      first ??= seat;
+    }
+    return first!;
+  }
+
+  async #claim(): Promise<Claim | "without Redis"> {
+    const { lock, mailbox, runtime } = this.#tools;
+    try {
+      // Without a mailbox nobody would see this process die while it rebuilds.
+      if (!mailbox.isLive && this.#tools.mayListen()) await mailbox.ready();
+      this.#listen();
+      this.#isTold = false;
+      const { atHand, tags, beforeClaim } = this.#first;
+      // Nothing could be stored that anybody may read.
+      if (tags === undefined) return "without Redis";
+      beforeClaim?.();
+      const nowMs = runtime.monotonicMs();
+      const purpose = this.#isRefresh ? "refresh" : "fill";
+      const outwaited = nowMs >= this.#patience.endsMs ? this.#sighting?.lock : undefined;
+      const silence = this.#silence;
+      const silent = silence !== undefined && nowMs - silence.sinceMs >= SILENCE_MS ? silence.lock : undefined;
+      this.#hasOutwaited = outwaited !== undefined;
+      const asOf = this.#tools.moment();
+      const isUnreadable = this.#isUnreadable;
+      this.#isUnreadable = false;
+      const claim = await lock.claim(this.#names, { purpose, atHand, tags, isUnreadable, outwaited, silent });
+      if (claim.kind === "held") this.#sees(claim, asOf);
+      // Whose lock it was, if it was taken over, may be first to store: its token is what this one begins with.
+      if (claim.kind === "mine") this.#sighting = { lock: claim.lock.token, asOf };
+      return claim;
+    } catch (error) {
+      return this.#failed(error);
+    }
+  }
+
+  #sees({ lock, by }: Extract<Claim, { kind: "held" }>, asOf: number): void {
+    const nowMs = this.#tools.runtime.monotonicMs();
+    this.#sighting = { lock, asOf };
+    this.#patience.sees(lock, nowMs);
+    if (by !== "silent") this.#silence = undefined;
+    else if (this.#silence?.lock !== lock) this.#silence = { lock, sinceMs: nowMs };
+  }
+
+  /** Redis failing: a rebuild without lock, but never for an entry that is still good. */
+  #failed(error: unknown): "without Redis" {
+    const { key } = this.#names;
+    const { reporter, throwsOnRedisError } = this.#tools;
+    const shown = error instanceof RedisFault ? error.toError(key) : error;
+    reporter.report("cachefence:redis-error", { key, error: shown });
+    if (!(error instanceof RedisFault)) throw error;
+    if (this.#aboard.size === 0 || this.#isRefresh) this.#landAll(undefined);
+    else if (throwsOnRedisError) throw shown;
+    return "without Redis";
+  }
+
+  /** An earlier holder has finished. True if that has landed the flight; if not, it is gone again. */
+  async #readFound(): Promise<boolean> {
+    try {
+      const asOf = this.#tools.moment();
+      const stored = await this.#tools.reader.read(this.#names);
+      this.#isUnreadable = stored === "corrupt";
+      return this.#answer(stored, asOf);
+    } catch (error) {
+      this.#failed(error);
+      await this.#rebuildWith(undefined);
+      return true;
+    }
+  }
+
+  /** Lands with an entry from elsewhere, if it is what is wanted: not the one at hand. */
+  #answer(entry: StoredEntry<StoredValue>, asOf: number): boolean {
+    if (entry === undefined || entry === "corrupt" || this.#aboard.size === 0) return false;
+    const { atHand, tags } = this.#first;
+    if (entry.tags !== tags || (atHand !== undefined && isSameEntry(entry, atHand))) return false;
+    this.#tools.onNewEntry(this.#names);
+    this.#landAll({ entry, tags: entry.tags, startedAt: -Infinity, asOf, madeBy: "another" });
+    return true;
+  }
+
+  /** Lands with the value inside the last message, if that is good for the moment of the last look; see above. */
+  #answerTold(): boolean {
+    const told = this.#told;
+    const { open, way } = this.#tools;
+    if (told === undefined || this.#sighting?.lock.startsWith(told.token) !== true) return false;
+    this.#told = undefined;
+    if (way.clock.nowSeconds() >= told.expirySeconds) return false;
+    return this.#answer({ ...told, value: open(this.#names.key, told.value) }, this.#sighting.asOf);
+  }
+
+  #listen(): void {
+    if (this.#unlisten !== undefined || !this.#tools.mayListen()) return;
+    this.#unlisten = this.#tools.mailbox.listen(this.#names.redisKey, (message) => {
+      this.#hear(message);
+    });
+  }
+
+  #hear(message: Message | undefined): void {
+    this.#isTold = true;
+    if (message?.kind === "stored") this.#told = message.told;
+    this.#wake?.();
+  }
+
+  /** Until told, the next look, or the end of patience. True if what it was told has landed the flight. */
+  async #sleep({ lock, leaseLeftMs, by }: Extract<Claim, { kind: "held" }>): Promise<boolean> {
+    const { runtime } = this.#tools;
+    this.#waitBeganMs ??= runtime.monotonicMs();
+    for (const { onWaiting } of this.#aboard) onWaiting?.();
+    // A message may have come before the answer to the claim did, and an outwaited lock may have found another taker: of many
+    // that have lost all patience at once, one after the other comes back.
+    const nowMs = runtime.monotonicMs();
+    const patienceMs = this.#patience.endsMs - nowMs;
+    const pauseMs = this.#hasOutwaited ? LONGEST_PAUSE_MS * runtime.random() : 0;
+    const longestMs = patienceMs > 0 ? patienceMs : pauseMs;
+    const delayMs = Math.min(longestMs, leaseLeftMs + 1, this.#nextLookMs(lock, by));
+    if (!this.#isTold && this.#aboard.size > 0) await this.#untilWoken(delayMs);
+    return this.#answerTold();
+  }
+
+  #nextLookMs(lock: string, by: "holder" | "silent" | "pause"): number {
+    const { mailbox, runtime } = this.#tools;
+    if (by === "silent") return SILENCE_MS + 1;
+    if (holderOf(lock) !== undefined && mailbox.isLive && this.#unlisten !== undefined) {
+      return LOOK_MS + LOOK_SPREAD_MS * runtime.random();
+    }
+    const pollMs = this.#pollMs;
+    this.#pollMs = Math.min(SLOWEST_POLL_MS, pollMs * POLL_GROWTH);
+    return pollMs;
+  }
+
+  #reportWait(): void {
+    if (this.#waitBeganMs === undefined) return;
+    const { runtime, reporter } = this.#tools;
+    reporter.report("cachefence:wait", { key: this.#names.key, seconds: secondsSince(this.#waitBeganMs, runtime) });
+    this.#waitBeganMs = undefined;
   }
 
   /** Recomputes, and stores under the lock; without one (Redis is failing) there is nothing to store to. */
-  async #rebuild(token: Token | undefined): Promise<Outcome> {
-    const { reporter, runtime, clock } = this.#tools;
+  async #rebuildWith(lock: HeldLock | undefined, how: "free" | "patience" | "silence" = "free"): Promise<void> {
+    if (this.#isDeserted()) return;
+    const { reporter, runtime, moment } = this.#tools;
     const { key } = this.#names;
+    const owner = this.#first;
+    this.#reportBeginning(owner, how);
     const beganMs = runtime.monotonicMs();
-    const asOfStart = this.#tools.moment();
-    this.#limitPatienceOfJoiners();
-    reporter.report("cachefence:rebuild-start", { key, locked: token !== undefined });
+    const startedAt = moment();
+    this.#rebuild = { owner, beganMs, startedAt };
+    if (how === "free") this.#sighting = undefined;
+    else void this.#listenForOther();
+    for (const seat of this.#aboard) if (seat !== owner) seat.onWaiting?.();
+    lock?.keep(moment, (takenBy, asOf) => {
+      this.#lost(takenBy, asOf);
+    });
+    this.#watchPatience();
+    const madeBy = lock === undefined ? "this process, without Redis" : "this process";
+    const common = { tags: owner.tags, startedAt, madeBy } as const;
+    reporter.report("cachefence:rebuild-start", { key, locked: lock !== undefined });
     try {
-      const { value, deltaSeconds, ttlSeconds } = await this.#request.recompute();
-      const entry = { value, deltaSeconds, expirySeconds: clock.expiryAfter(ttlSeconds) };
-      const asOf = this.#tools.moment();
-      const isFenceKept = token !== undefined && (await this.#conclude(token, entry, ttlSeconds));
-      const stored = isFenceKept && ttlSeconds > 0;
+      const made = await owner.recompute();
+      const asOf = moment();
+      const isFenceKept = lock !== undefined && (await this.#conclude(lock, made, owner));
+      const stored = isFenceKept && made.ttlSeconds > 0;
       reporter.report("cachefence:rebuild-end", { key, seconds: secondsSince(beganMs, runtime), stored });
-      return { entry, asOf: isFenceKept ? asOf : asOfStart, isOwn: true };
+      const entry = this.#entryOf(made, owner);
+      this.#landAll({ ...common, entry, asOf: isFenceKept ? asOf : startedAt });
     } catch (failure) {
-      // The lock is freed before any caller learns of the failure: whoever tries next finds it free.
-      const asOf = this.#tools.moment();
-      const isFenceKept = token !== undefined && (await this.#release(token));
+      // The lock is freed before any call learns of the failure: whoever tries next finds it free. Under a value that is
+      // still served it is left as a pause.
+      const asOf = moment();
+      const isServed = owner.servableUntilSeconds > this.#tools.way.clock.nowSeconds();
+      const pauseMs = isServed ? owner.retryAfterMs : 0;
+      if (pauseMs > 0) this.#tell.paused(runtime.monotonicMs() + pauseMs);
+      const isFenceKept = lock !== undefined && (await this.#free(lock, pauseMs));
       const seconds = secondsSince(beganMs, runtime);
       reporter.report("cachefence:rebuild-end", { key, seconds, stored: false, error: failure });
-      return { entry: undefined, failure, asOf: isFenceKept ? asOf : asOfStart, isOwn: true };
+      this.#landAll({ ...common, entry: undefined, failure, asOf: isFenceKept ? asOf : startedAt });
     }
   }
 
-  /** Stores, or only frees the lock where nothing is to be cached. True: until then, nobody had fenced the key. */
-  async #conclude(token: Token, entry: Entry, ttlSeconds: number): Promise<boolean> {
-    const { lock, reporter, throwsOnRedisError } = this.#tools;
+  #reportBeginning(owner: Seat, how: "free" | "patience" | "silence"): void {
+    const { reporter, runtime, way } = this.#tools;
     const { key } = this.#names;
+    if (how !== "free") {
+      reporter.report("cachefence:takeover", { key, seconds: secondsSince(owner.askedMs, runtime) });
+    } else if (owner.isServed && owner.atHand !== undefined) {
+      const remaining = owner.atHand.expirySeconds - way.clock.nowSeconds();
+      reporter.report("cachefence:early-refresh", { key, remaining, delta: owner.atHand.deltaSeconds });
+    }
+  }
+
+  #entryOf(made: Recomputed, owner: Seat): Entry<StoredValue> {
+    const { open, way } = this.#tools;
+    return {
+      value: open(this.#names.key, made.value),
+      deltaSeconds: made.deltaSeconds,
+      expirySeconds: way.clock.expiryAfter(made.ttlSeconds),
+      tags: owner.tags ?? "",
+    };
+  }
+
+  /** Stores, or only frees the lock where nothing is to be cached. True: until then, nobody had fenced the key. */
+  async #conclude(lock: HeldLock, made: Recomputed, owner: Seat): Promise<boolean> {
+    const { reporter, throwsOnRedisError } = this.#tools;
+    const { key } = this.#names;
+    if (made.ttlSeconds === 0) return this.#free(lock);
     try {
-      if (ttlSeconds === 0) return await lock.release(this.#names, token);
-      const isStored = await lock.store(this.#names, token, entry, wholeMs(ttlSeconds + this.#request.staleForSeconds));
-      if (!isStored) reporter.report("cachefence:refused-store", { key, seconds: entry.deltaSeconds });
+      const entry = this.#entryOf(made, owner);
+      const keepMs = wholeMs(made.ttlSeconds + made.staleForSeconds);
+      const isStored = await lock.store({ ...entry, value: made.value, keepMs });
+      if (isStored) {
+        this.#tools.onNewEntry(this.#names);
+        owner.onStored?.(keepMs);
+      } else reporter.report("cachefence:refused-store", { key, seconds: made.deltaSeconds });
       return isStored;
     } catch (error) {
       if (!(error instanceof RedisFault)) throw error;
+      // The store is tried again until the lease ends; nobody waits for it.
       reporter.report("cachefence:redis-error", { key, error: error.toError(key) });
       if (throwsOnRedisError) throw error.toError(key);
-      // The store may never run, and the lock must not stay for that. Nobody waits for it.
-      void this.#release(token);
       return false;
     }
   }
 
-  /** True if the lock was still ours. Never rejects: if it fails, the lock is freed later, or its lease ends it. */
-  #release(token: Token): Promise<boolean> {
-    const released = this.#tools.lock.release(this.#names, token).catch(() => false);
-    this.#unfinished.push(released);
-    return released;
+  #free(lock: HeldLock, pauseMs = 0): Promise<boolean> {
+    const freed = lock.free(pauseMs);
+    this.#unfinished.push(freed);
+    return freed;
   }
 
-  #limitPatienceOfJoiners(): void {
-    const { runtime, waitForLockMs } = this.#tools;
-    // A caller that waits has something of its own that keeps the process alive; this timer need not.
-    this.#cancelPatienceOfJoiners = runtime.startTimer(2 * waitForLockMs, false, () => {
-      this.#request.closeToJoiners();
-      this.#giveUpJoiners();
+  /** Another has the lock, or nobody. Calls that came since the recompute began cannot use what it makes: they ask again. */
+  #lost(takenBy: string | undefined, asOf: number): void {
+    const { startedAt } = this.#rebuild!;
+    if (takenBy !== undefined) this.#sighting = { lock: takenBy, asOf };
+    else this.#landThose(({ began }) => began > startedAt);
+    this.#close();
+    void this.#listenForOther();
+  }
+
+  /**
+   * Beside its own rebuild: another may be first to store, who has taken over, or was taken over, or has come after a fence.
+   * Redis failing here takes nothing away. Never rejects.
+   */
+  async #listenForOther(): Promise<void> {
+    const { moment, reader } = this.#tools;
+    while (this.#aboard.size > 0) {
+      if (!this.#isTold) await this.#untilWoken(this.#nextLookMs(this.#sighting?.lock ?? "", "holder"));
+      this.#isTold = false;
+      if (this.#aboard.size === 0 || this.#answerTold()) return;
+      const asOf = moment();
+      const entry = await reader.read(this.#names).catch(() => undefined);
+      const isValid = typeof entry === "object" && entry.expirySeconds > this.#tools.way.clock.nowSeconds();
+      if (isValid) this.#answer(entry, asOf);
+    }
+  }
+
+  /** Until it is told something, all have left, or that time has passed. */
+  async #untilWoken(delayMs: number): Promise<void> {
+    const { runtime } = this.#tools;
+    await new Promise<void>((resolve) => {
+      const cancel = runtime.startTimer(Math.max(0, delayMs), true, resolve);
+      this.#wake = () => {
+        cancel();
+        resolve();
+      };
     });
+    this.#wake = undefined;
+  }
+
+  /** Calls that wait for a rebuild of their own process give it up in time; but for the one whose it is. */
+  #watchPatience(): void {
+    const { runtime } = this.#tools;
+    this.#cancelGiveUp?.();
+    this.#cancelGiveUp = undefined;
+    const rebuild = this.#rebuild;
+    if (rebuild === undefined) return;
+    let nextMs = Infinity;
+    const joinableUntilMs = rebuild.beganMs + joinableMs(this.#tools.waitForLockMs);
+    const patienceOf = (seat: Seat): number => Math.max(seat.givesUpMs, joinableUntilMs);
+    for (const seat of this.#aboard) if (seat !== rebuild.owner) nextMs = Math.min(nextMs, patienceOf(seat));
+    if (nextMs === Infinity) return;
+    // A call that waits has something of its own that keeps the process alive; this timer need not.
+    this.#cancelGiveUp = runtime.startTimer(Math.max(0, nextMs - runtime.monotonicMs()), false, () => {
+      const nowMs = runtime.monotonicMs();
+      this.#close();
+      this.#landThose((seat) => seat !== rebuild.owner && patienceOf(seat) <= nowMs);
+      this.#watchPatience();
+    });
+  }
+
+  #landThose(which: (seat: Seat) => boolean): void {
+    for (const seat of this.#aboard) {
+      if (!which(seat)) continue;
+      this.#aboard.delete(seat);
+      seat.land(undefined);
+    }
+  }
+
+  #landAll(outcome: Outcome | undefined): void {
+    this.#close();
+    for (const seat of this.#aboard) seat.land(outcome !== undefined && standsFor(outcome, seat) ? outcome : undefined);
+    this.#aboard.clear();
+    this.#wake?.();
+  }
+
+  #close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#tell.closed();
   }
 }
 

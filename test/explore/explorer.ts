@@ -18,6 +18,8 @@ const setting: fc.Arbitrary<Setting> = fc.record({
   endsInSilence: fc.constantFrom(false, false, true),
   executesLastWords: fc.boolean(),
   hasSkewedClocks: fc.boolean(),
+  hasMemory: fc.constantFrom(false, true, true),
+  isTagged: fc.constantFrom(false, false, true),
 });
 
 const choices = fc.array(fc.integer({ min: 0, max: 65_535 }), { minLength: 5, maxLength: 60, size: "max" });
@@ -32,8 +34,7 @@ export async function exploreMany({ schedules, seed }: Exploration): Promise<Rec
   const happened: Record<string, number> = {};
   const property = fc.asyncProperty(fc.noBias(setting), fc.noBias(choices), async (where, steps) => {
     const world = await explore(where, steps);
-    for (const [name, count] of Object.entries(world.happened()))
-      happened[name] = (happened[name] ?? 0) + Number(count);
+    for (const [name, count] of Object.entries(world.happened())) happened[name] = (happened[name] ?? 0) + count;
   });
   await fc.assert(property, { numRuns: schedules, seed });
   return happened;

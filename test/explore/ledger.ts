@@ -1,10 +1,14 @@
-import type { Command, ModelServer, Word } from "./model.js";
+import type { Command, ModelServer } from "./model.js";
+import type { ScriptRun } from "./model-scripts.js";
+import { parseRun, textOf } from "./model-scripts.js";
 
 /** What the explorer found to be broken. */
 export class Violation extends Error {}
 
-/** A call of `invalidate` or `set`. */
+/** A call of `invalidate`, `set` or `invalidateTags`. */
 export interface Fence {
+  /** Of a tag: it concerns those that name the tag, and refuses no store. */
+  readonly isTag: boolean;
   /** Moments, on the one line of everything that happens in a schedule. Each execution at the server moves it on. */
   executedAt: number;
   resolvedAt: number;
@@ -43,13 +47,12 @@ export interface Note {
   readonly fence: Fence | undefined;
   /** When its sender began to wait: a script that is sent again is still the same wait. */
   readonly sinceMs: number;
-  /** The last value of the lock that the sender had been told. */
-  readonly seenLock: string | undefined;
 }
 
-interface GuardedWrite {
-  readonly writes: readonly string[];
-  readonly version: string | undefined;
+/** A call of a process, under way or over. */
+export interface LedgerCall {
+  readonly beganMs: number;
+  isOver: boolean;
 }
 
 const LASTING_SECONDS = 30;
@@ -58,14 +61,14 @@ const LASTING_SECONDS = 30;
  * Watches one key at the server, every recompute and every answer, and throws a {@link Violation} at the first that
  * breaks a promise.
  *
- * "Rebuilds at once <= 1 while leases hold", exactly: a *tenure* begins when the server gives the lock to a process (SET
- * NX, or the script of a takeover), and ends with the lock's value: when its lease runs out, or by an `invalidate`, a
- * `set`, a release or renewal by its own process, a store by that or by whom the lock was taken from, or a takeover by
- * somebody who has waited for `waitForLock` and replaces the value that it saw. If anything else ends or prolongs it, that is a violation. A
- * locked recompute needs a tenure of its own process that no other recompute has used. So while a tenure lasts and its
- * process lives, its recompute is the only one that has the right to run. Without a lock, a process recomputes only
- * after a fault of Redis that it could see, and never two at once but where the first has lost its lock or is older than
- * `2 * waitForLock`.
+ * "Rebuilds at once <= 1 while leases hold", exactly: a *tenure* begins when the server gives the lock to a process (the
+ * script of a claim), and ends with the lock's value: when its lease runs out, or by a fence, a release or renewal by its own
+ * process, a store by that or by whom the lock was taken from, or a takeover: by somebody who has waited for `waitForLock` and
+ * replaces the value that it saw, or because the mailbox of its process was gone, twice. If anything else ends or prolongs it,
+ * that is a violation. A locked recompute needs a tenure of its own process that no other recompute has used. So while a
+ * tenure lasts and its process lives, its recompute is the only one that has the right to run. Without a lock, a process
+ * recomputes only after a fault of Redis that it could see, and never two at once but where the first has lost its lock, or
+ * where one of its calls has waited for `2 * waitForLock`.
  */
 export class Ledger {
   readonly #server: ModelServer;
@@ -81,7 +84,9 @@ export class Ledger {
   readonly #tenures = new Map<string, Tenure>();
   #heldBefore: string | undefined;
   /** Host -> when its calls under way began, in milliseconds. */
-  readonly callsOf: Set<{ readonly beganMs: number }>[];
+  readonly callsOf: Set<LedgerCall>[];
+  /** Takeovers by silence. */
+  silences = 0;
 
   constructor(server: ModelServer, key: string, waitForLockMs: number, hostCount: number) {
     this.#server = server;
@@ -102,8 +107,8 @@ export class Ledger {
     return version;
   }
 
-  newFence(): Fence {
-    const fence = { executedAt: -Infinity, resolvedAt: Infinity };
+  newFence(isTag = false): Fence {
+    const fence = { isTag, executedAt: -Infinity, resolvedAt: Infinity };
     this.fences.push(fence);
     return fence;
   }
@@ -117,48 +122,69 @@ export class Ledger {
   executed(host: number, { name, args, note }: Command, reply: unknown, losesCommands: boolean): void {
     const held = this.#server.peekString(this.#lockKey);
     const before = this.#heldBefore;
-    const { fence, seenLock } = note as Note;
-    if (name === "set" && reply === "OK") this.#begin(host, String(args[1]), false);
-    else if ((name === "eval" || name === "evalsha") && typeof reply === "string" && reply !== "refused") {
-      const write = parseGuardedWrite(args);
-      // A set may have to wait for the clock before it is sent: its value tells whose it is.
-      const own = fence ?? (write.version === undefined ? undefined : this.versions.get(write.version)?.fence);
-      if (own !== undefined) own.executedAt = this.moment();
-      else if (reply === "done") this.#wrote(host, write, before, held, seenLock, losesCommands);
+    if ((name === "eval" || name === "evalsha") && reply !== undefined) {
+      const run = parseRun(args);
+      if (run.keys.includes(this.#lockKey)) this.#ran(host, run, reply, note as Note, before, held, losesCommands);
+      // A tag's state, or the entry's audience: nothing of the lock.
+      else if (run.name === "fence") this.#fenced((note as Note).fence, reply);
     }
     if (held !== before) this.#lockChangedTo(held);
   }
 
-  #wrote(
+  #fenced(fence: Fence | undefined, reply: unknown): void {
+    if (fence !== undefined && (reply as string[])[0] === "done") fence.executedAt = this.moment();
+  }
+
+  #ran(
     host: number,
-    { writes, version }: GuardedWrite,
+    run: ScriptRun,
+    reply: unknown,
+    { fence }: Note,
     before: string | undefined,
     held: string | undefined,
-    seenLock: string | undefined,
     losesCommands: boolean,
   ): void {
     const isOwn = before !== undefined && this.#tenures.get(before)?.host === host;
-    if (writes.includes("set lock")) {
-      if (before === undefined || before !== seenLock)
-        throw new Violation("took over a lock that it had not waited for");
-      // Not so one that was claimed too late: it is being released.
-      const tenure = this.#tenures.get(before)!;
-      if (isOwn && tenure.isTaken && !tenure.isUsed && !losesCommands) {
-        throw new Violation("waited for a lock that it had taken over itself");
-      }
-      const longestMs = Math.max(...[...this.callsOf[host]!].map(({ beganMs }) => this.#server.nowMs - beganMs));
-      // An aborted call leaves its flight behind, which waits on for nobody.
-      if (longestMs < this.#waitForLockMs) throw new Violation("took over before waitForLock had passed");
-      this.#begin(host, held!, true);
-    } else if (version !== undefined) {
-      const isMine = [...this.#tenures.values()].some((one) => one.host === host && before?.startsWith(one.token));
-      if (!isMine) throw new Violation("stored under a lock that neither it nor a taker of its own held");
-      const { startedAt } = this.versions.get(version)!;
-      if (this.fences.some(({ executedAt }) => executedAt > startedAt)) {
-        throw new Violation("stored a value whose recompute began before a fence");
-      }
-    } else if (before !== undefined && !isOwn) {
-      throw new Violation(`${writes.includes("pexpire lock") ? "renewed" : "released"} a lock of another holder`);
+    const [kind, lock, how] = Array.isArray(reply) ? (reply as string[]) : [String(reply)];
+    if (run.name === "fence") this.#fenced(fence, reply);
+    else if (run.name === "claim" && kind === "mine" && !this.#tenures.has(lock!)) {
+      if (how === "patience") this.#checkPatience(host, before, textOf(run.args[7]!), isOwn, losesCommands);
+      if (how === "silence") this.#checkSilence(before!, textOf(run.args[8]!));
+      this.#begin(host, held!, how !== "free");
+    } else if (run.name === "store" && kind !== "refused" && kind !== "foreign") {
+      this.#stored(host, before, versionIn(textOf(run.args[1]!)));
+    } else if ((run.name === "renew" || run.name === "free") && kind === "done" && !isOwn) {
+      throw new Violation(`${run.name} of a lock of another holder`);
+    }
+  }
+
+  #checkPatience(host: number, before: string | undefined, outwaited: string, isOwn: boolean, loses: boolean): void {
+    if (before === undefined || before !== outwaited)
+      throw new Violation("took over a lock that it had not waited for");
+    // Not so one that was claimed too late: it is being released.
+    const tenure = this.#tenures.get(before)!;
+    if (isOwn && tenure.isTaken && !tenure.isUsed && !loses) {
+      throw new Violation("waited for a lock that it had taken over itself");
+    }
+    const longestMs = Math.max(...[...this.callsOf[host]!].map(({ beganMs }) => this.#server.nowMs - beganMs));
+    if (longestMs < this.#waitForLockMs) throw new Violation("took over before waitForLock had passed");
+  }
+
+  #checkSilence(before: string, silent: string): void {
+    this.silences++;
+    const [, member] = /:L([0-9a-f]+)-[0-9a-f]+$/.exec(before) ?? [];
+    if (before !== silent) throw new Violation("took over a lock that it had not found silent before");
+    if (member === undefined || this.#server.subscribersOf(`cachefence:${member}`) > 0) {
+      throw new Violation("took over from a holder whose mailbox is there");
+    }
+  }
+
+  #stored(host: number, before: string | undefined, version: string | undefined): void {
+    const isMine = [...this.#tenures.values()].some((one) => one.host === host && before?.startsWith(one.token));
+    if (!isMine) throw new Violation("stored under a lock that neither it nor a taker of its own held");
+    const { startedAt } = this.versions.get(version!)!;
+    if (this.fences.some(({ executedAt, isTag }) => !isTag && executedAt > startedAt)) {
+      throw new Violation("stored a value whose recompute began before a fence");
     }
   }
 
@@ -173,6 +199,11 @@ export class Ledger {
     const tenure = this.#heldBefore === undefined ? undefined : this.#tenures.get(this.#heldBefore);
     if (tenure !== undefined && this.#heldBefore !== held) tenure.isLost = true;
     this.#heldBefore = held;
+  }
+
+  /** The `set` whose value this is. */
+  fenceIn(stored: string): Fence | undefined {
+    return this.versions.get(versionIn(stored)!)?.fence;
   }
 
   storedVersion(): string | undefined {
@@ -195,9 +226,13 @@ export class Ledger {
     if (!isLocked && !hadFault) throw new Violation("rebuilt without a lock, though Redis had not failed");
     const isThere = tenure?.lastingVersion !== undefined && tenure.lastingVersion === this.storedVersion();
     // After a fault, the server's time may be unknown to it: a value that is good looks old by its own clock.
-    if (isThere && !isRefresh && !hadFault) throw new Violation("rebuilt although the value was there");
+    // One with a tag that has been fenced since is no value, for who names the tag.
+    const isTagFenced = this.fences.some(({ isTag, executedAt }) => isTag && executedAt > 0);
+    if (isThere && !isRefresh && !hadFault && !isTagFenced) throw new Violation("rebuilt although the value was there");
+    const underWay = [...this.callsOf[host]!].filter(({ isOver }) => !isOver);
+    const hasWaited = underWay.some(({ beganMs }) => nowMs - beganMs >= 2 * this.#waitForLockMs);
     for (const other of this.runs) {
-      const isLeft = other.isOver || other.tenure?.isLost === true || nowMs - other.beganMs >= 2 * this.#waitForLockMs;
+      const isLeft = other.isOver || other.tenure?.isLost === true || hasWaited;
       if (other.host === host && !isLeft) throw new Violation("two rebuilds at once in one process");
     }
     const run = { host, version: this.newVersion("r"), beganMs: nowMs, tenure, isOver: false };
@@ -208,38 +243,25 @@ export class Ledger {
     return run;
   }
 
-  /** A `getOrSet` that began at this moment has got its value. */
-  answered(beganAt: number, value: unknown): void {
+  /** A `getOrSet` that began at this moment, with the tag or without, has got its value. */
+  answered(beganAt: number, value: unknown, isTagged: boolean): void {
     const version = this.versions.get((value as { version: string }).version);
     if (version === undefined) throw new Violation(`answered with ${JSON.stringify(value)}, which nobody made`);
     const asOf = version.fence === undefined ? version.startedAt : version.fence.executedAt;
-    this.#refuseOlder(beganAt, asOf, `answered with ${version.name}`);
+    this.#refuseOlder(beganAt, asOf, isTagged, `answered with ${version.name}`);
   }
 
   /** A `getOrSet` that began at this moment has been rejected with the failure of the recompute of this version. */
-  failed(beganAt: number, { name, startedAt }: Version): void {
-    this.#refuseOlder(beganAt, startedAt, `rejected with the failure of ${name}`);
+  failed(beganAt: number, { name, startedAt }: Version, isTagged: boolean): void {
+    this.#refuseOlder(beganAt, startedAt, isTagged, `rejected with the failure of ${name}`);
   }
 
-  #refuseOlder(beganAt: number, asOf: number, what: string): void {
-    if (this.fences.some(({ resolvedAt, executedAt }) => resolvedAt < beganAt && asOf < executedAt)) {
+  #refuseOlder(beganAt: number, asOf: number, isTagged: boolean, what: string): void {
+    const concerning = this.fences.filter(({ isTag }) => isTagged || !isTag);
+    if (concerning.some(({ resolvedAt, executedAt }) => resolvedAt < beganAt && asOf < executedAt)) {
       throw new Violation(`${what}, older than a fence that had resolved before the call`);
     }
   }
-}
-
-/** The writes among the words of the script, as "verb key"; and the version that a rebuild stores. */
-function parseGuardedWrite(args: readonly Word[]): GuardedWrite {
-  const keyCount = Number(args[1]);
-  const words = args.slice(2 + keyCount + 4);
-  const writes: string[] = [];
-  let version: string | undefined;
-  for (let at = 0; at < words.length; at += Number(words[at]) + 1) {
-    const verb = String(words[at + 1]);
-    writes.push(`${verb} ${words[at + 2] === "1" ? "lock" : "entry"}`);
-    if (verb === "hset") version = versionIn(String(words[at + 4]));
-  }
-  return { writes, version };
 }
 
 function versionIn(stored: string | undefined): string | undefined {

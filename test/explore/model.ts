@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
 import type { RedisClient } from "../../src/link/redis-client.js";
+import { parseRun, scriptNamed, textOf, twins } from "./model-scripts.js";
 
 export type Word = string | Buffer;
 
@@ -8,11 +8,14 @@ export class ReplyError extends Error {}
 
 /** What a subscriber connection is told besides replies. */
 export interface Listening {
-  receive(channel: string, message: string): void;
+  receive(channel: string, message: Buffer): void;
 }
 
+/** Member -> score. */
+class SortedSet extends Map<string, number> {}
+
 interface Stored {
-  value: string | string[] | Map<string, Buffer>;
+  value: string | string[] | Map<string, Buffer> | SortedSet;
   expiresMs: number;
 }
 
@@ -20,8 +23,8 @@ const WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of 
 const OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'.";
 
 /**
- * The Redis commands that cachefence uses, on one thread of execution and a clock that its owner sets. The script of the
- * guarded writes is not run: what its ARGV say is done here, in the same order and with the same answers.
+ * The Redis commands that cachefence uses, on one thread of execution and a clock that its owner sets. The scripts are not
+ * run: a twin of each does the same here, in the same order and with the same answers.
  */
 export class ModelServer {
   /** Unix time in milliseconds. */
@@ -29,7 +32,7 @@ export class ModelServer {
   /** Writes that need memory are refused. */
   isOutOfMemory = false;
   // A script that has written is not stopped halfway: its later writes are allowed without memory.
-  #hasScriptWritten = false;
+  hasScriptWritten = false;
   readonly #keys = new Map<string, Stored>();
   readonly #scripts = new Set<string>();
   readonly #listening = new Map<string, Set<Listening>>();
@@ -67,13 +70,22 @@ export class ModelServer {
       case "time":
         return [String(Math.floor(this.nowMs / 1000)), String(Math.round((this.nowMs % 1000) * 1000))];
       case "publish":
-        return this.#publish(key, rest[0]!);
+        return this.#publish(key, Buffer.from(args[1]!));
+      case "hdel":
+        return this.#hash(key, (fields) => (fields?.delete(rest[0]!) === true ? 1 : 0));
+      case "zadd":
+        return this.#zadd(key, Number(rest[0]), rest[1]!);
+      case "zrem":
+        return this.#zrem(key, rest[0]!);
+      case "zrange":
+        return this.#zrange(key, rest.includes("WITHSCORES"));
       case "eval":
-        this.#scripts.add(createSha1(key));
-        return this.#guardedWrite(args.slice(2, 2 + Number(args[1])), args.slice(2 + Number(args[1])));
+        this.#scripts.add(scriptNamed(key)!);
+        return this.#runScript(args);
       case "evalsha":
-        if (!this.#scripts.has(key)) throw new ReplyError("NOSCRIPT No matching script. Please use EVAL.");
-        return this.#guardedWrite(args.slice(2, 2 + Number(args[1])), args.slice(2 + Number(args[1])));
+        if (!this.#scripts.has(scriptNamed(key)!))
+          throw new ReplyError("NOSCRIPT No matching script. Please use EVAL.");
+        return this.#runScript(args);
       default:
         throw new Error(`The model has no ${name}`);
     }
@@ -130,7 +142,8 @@ export class ModelServer {
 
   #hash<T>(key: string, read: (fields: Map<string, Buffer> | undefined) => T): T {
     const found = this.#find(key);
-    if (found !== undefined && !(found.value instanceof Map)) throw new ReplyError(WRONG_TYPE);
+    const isHash = found?.value instanceof Map && !(found.value instanceof SortedSet);
+    if (found !== undefined && !isHash) throw new ReplyError(WRONG_TYPE);
     return read(found?.value as Map<string, Buffer> | undefined);
   }
 
@@ -162,7 +175,7 @@ export class ModelServer {
   }
 
   #requireMemory(): void {
-    if (this.isOutOfMemory && !this.#hasScriptWritten) throw new ReplyError(OUT_OF_MEMORY);
+    if (this.isOutOfMemory && !this.hasScriptWritten) throw new ReplyError(OUT_OF_MEMORY);
   }
 
   #pexpire(key: string, ms: number): number {
@@ -176,58 +189,51 @@ export class ModelServer {
   #type(key: string): string {
     const value = this.#find(key)?.value;
     if (value === undefined) return "none";
+    if (value instanceof SortedSet) return "zset";
     return typeof value === "string" ? "string" : Array.isArray(value) ? "list" : "hash";
   }
 
-  #publish(channel: string, message: string): number {
+  #publish(channel: string, message: Buffer): number {
     const there = [...(this.#listening.get(channel) ?? [])];
     for (const subscriber of there) subscriber.receive(channel, message);
     return there.length;
   }
 
-  // Step by step what the Lua text in guarded-write.ts does.
-  #guardedWrite(keyWords: readonly Word[], [kind, wanted, channel, news, ...writes]: readonly Word[]): string {
-    const keys = keyWords.map(textOf);
-    const lock = keys[0]!;
-    const held = this.#string(lock);
-    if (kind === "any") {
-      if (held !== null && this.pttl(lock) === -1) return "foreign";
-    } else if (held === null || !(kind === "is" ? held === wanted : held.startsWith(textOf(wanted!)))) {
-      return "refused";
-    }
-    const entry = keys[1];
-    if (entry !== undefined) {
-      const isEntry = this.execute("hexists", [entry, "v"]);
-      if (isEntry === 0 && this.#find(entry) !== undefined) return "foreign";
-    }
-    let failure: string | undefined;
-    for (let at = 0; at < writes.length; at += Number(writes[at]) + 1) {
-      const [verb, keyIndex, ...args] = writes.slice(at + 1, at + 1 + Number(writes[at]));
-      if (failure !== undefined && keyIndex !== "1") continue;
-      try {
-        this.execute(textOf(verb!), [keys[Number(keyIndex) - 1]!, ...args]);
-        this.#hasScriptWritten = true;
-      } catch (error) {
-        if (!(error instanceof ReplyError)) throw error;
-        failure ??= error.message;
-      }
-    }
-    this.#hasScriptWritten = false;
-    if (channel !== "") this.#publish(textOf(channel!), failure === undefined ? textOf(news!) : "freed");
-    return failure ?? "done";
+  #zset(key: string): SortedSet | undefined {
+    const found = this.#find(key);
+    if (found !== undefined && !(found.value instanceof SortedSet)) throw new ReplyError(WRONG_TYPE);
+    return found?.value as SortedSet | undefined;
   }
-}
 
-function textOf(word: Word): string {
-  return typeof word === "string" ? word : word.toString();
-}
+  #zadd(key: string, score: number, member: string): number {
+    this.#requireMemory();
+    const there = this.#zset(key) ?? new SortedSet();
+    const isNew = !there.has(member);
+    there.set(member, score);
+    if (this.#find(key) === undefined) this.#keys.set(key, { value: there, expiresMs: Infinity });
+    return isNew ? 1 : 0;
+  }
 
-const sha1s = new Map<string, string>();
+  #zrem(key: string, member: string): number {
+    const there = this.#zset(key);
+    if (there?.delete(member) !== true) return 0;
+    if (there.size === 0) this.#keys.delete(key);
+    return 1;
+  }
 
-function createSha1(text: string): string {
-  let sha1 = sha1s.get(text);
-  if (sha1 === undefined) sha1s.set(text, (sha1 = createHash("sha1").update(text).digest("hex")));
-  return sha1;
+  #zrange(key: string, withScores: boolean): string[] {
+    const sorted = [...(this.#zset(key) ?? [])].sort(([a, i], [b, j]) => i - j || (a < b ? -1 : 1));
+    return sorted.flatMap(([member, score]) => (withScores ? [member, String(score)] : [member]));
+  }
+
+  #runScript(words: readonly Word[]): unknown {
+    const { name, keys, args } = parseRun(words);
+    try {
+      return twins[name](this, keys, args);
+    } finally {
+      this.hasScriptWritten = false;
+    }
+  }
 }
 
 /** One command on its way: sent, then executed, then answered. */
@@ -249,7 +255,8 @@ export interface Delivery {
   readonly run: () => void;
 }
 
-type Listener = (...args: unknown[]) => void;
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- each event has arguments of its own
+type Listener = (...args: any[]) => void;
 
 /** A connection: commands are executed in the order in which they were sent, and answered in that order. */
 export abstract class ModelConnection {
@@ -371,6 +378,24 @@ export class ModelClient extends ModelConnection implements RedisClient {
   time(): Promise<unknown> {
     return this.send("time", []);
   }
+  publish(channel: string, message: string): Promise<unknown> {
+    return this.send("publish", [channel, message]);
+  }
+  zadd(key: string, score: number, member: string): Promise<unknown> {
+    return this.send("zadd", [key, String(score), member]);
+  }
+  zrem(key: string, member: string): Promise<unknown> {
+    return this.send("zrem", [key, member]);
+  }
+  pexpire(key: string, ms: number): Promise<unknown> {
+    return this.send("pexpire", [key, String(ms)]);
+  }
+  evalBuffer(script: string, keyCount: number, ...keysAndArguments: Word[]): Promise<unknown> {
+    return this.eval(script, keyCount, ...keysAndArguments);
+  }
+  evalshaBuffer(sha1: string, keyCount: number, ...keysAndArguments: Word[]): Promise<unknown> {
+    return this.evalsha(sha1, keyCount, ...keysAndArguments);
+  }
   eval(script: string, keyCount: number, ...keysAndArguments: Word[]): Promise<unknown> {
     return this.send("eval", [script, String(keyCount), ...keysAndArguments]);
   }
@@ -433,8 +458,8 @@ export class ModelSubscriber extends ModelConnection implements Listening {
     return this.#channels.size;
   }
 
-  receive(channel: string, message: string): void {
-    const run = (): void => this.emit("message", channel, message);
+  receive(channel: string, message: Buffer): void {
+    const run = (): void => this.emit("messageBuffer", Buffer.from(channel), message);
     this.inbound.push({ command: undefined, isMessage: true, reply: message, error: undefined, run });
   }
 

@@ -1,12 +1,12 @@
 import { subscribe } from "node:diagnostics_channel";
 import { CacheFenceError, RecomputeError, RecomputeTimeoutError } from "../../src/errors.js";
-import type { CacheFenceStats } from "../../src/events.js";
-import type { CacheFenceOptions } from "../../src/options.js";
+import type { CacheFenceOptions, GetOrSetOptions } from "../../src/options.js";
 import { CacheFence } from "../../src/cache-fence.js";
 import type { Runtime } from "../../src/runtime.js";
-import type { Fence, Note, Run } from "./ledger.js";
+import type { Fence, LedgerCall, Note, Run } from "./ledger.js";
 import { Ledger, Violation } from "./ledger.js";
-import type { Delivery, ModelSubscriber } from "./model.js";
+import type { Delivery, ModelSubscriber, Word } from "./model.js";
+import { parseRun, textOf } from "./model-scripts.js";
 import { ModelClient, ModelServer } from "./model.js";
 
 /** What stays as it is for a whole schedule. Every first choice is the plain one: a failure shrinks towards it. */
@@ -33,10 +33,16 @@ export interface Setting {
   readonly executesLastWords: boolean;
   /** Hosts whose clock is an hour ahead of the one before. */
   readonly hasSkewedClocks: boolean;
+  /** Whether processes keep copies, but for the last. */
+  readonly hasMemory: boolean;
+  /** Whether calls name a tag, which may be fenced. */
+  readonly isTagged: boolean;
 }
 
 interface Timer {
-  readonly dueMs: number;
+  dueMs: number;
+  /** Runs for ever, every half a second: nothing waits for it. */
+  readonly isHeartbeat: boolean;
   readonly run: () => void;
 }
 
@@ -46,9 +52,8 @@ interface Gate {
   readonly fail: (error: Error) => void;
 }
 
-interface Call {
+interface Call extends LedgerCall {
   readonly label: string;
-  readonly beganMs: number;
   readonly controller: AbortController | undefined;
 }
 
@@ -61,15 +66,15 @@ interface Host {
   readonly timers: Timer[];
   readonly gates: Set<Gate>;
   readonly calls: Set<Call>;
-  readonly clock: { wallOffsetMs: number };
+  readonly clock: { wallOffsetMs: number; monotonicOffsetMs: number };
   isDead: boolean;
   /** It has seen Redis failing, or not answering in time. */
   hadFault: boolean;
   /** A connection was lost, and what was sent on it is not sent again. */
   losesCommands: boolean;
-  seenLock: string | undefined;
-  /** The fence whose command is being sent. */
-  fence: Fence | undefined;
+  /** Fences whose command is still to be sent, in the order of their calls; and those of what was sent, by name. */
+  readonly fences: { readonly key: string; readonly isSet: boolean; readonly fence: Fence }[];
+  readonly fenceOf: Map<string, Fence>;
   /** Of scripts that were answered NOSCRIPT, to be sent again in this turn. */
   readonly toBeSentAgain: Note[];
 }
@@ -82,6 +87,9 @@ interface Action {
 }
 
 const KEY = "k";
+const TAG = "t";
+const HEARTBEAT_MS = 500;
+const SUSPENDED_MS = 3000;
 const REDIS_TIMEOUT_MS = 1000;
 const EPOCH_MS = 1_800_000_000_000;
 const HOUR_MS = 3_600_000;
@@ -141,10 +149,11 @@ export class World {
   #tokens = 0;
   // The error of each recompute that has failed -> that recompute.
   readonly #failedRuns = new Map<unknown, Run>();
-  #callsLeft = 8;
-  #fencesLeft = 3;
+  #callsLeft = 12;
+  #fencesLeft = 4;
   #deathsLeft = 1;
   #cutsLeft = 2;
+  #suspensionsLeft = 1;
 
   constructor(setting: Setting) {
     this.#setting = setting;
@@ -161,12 +170,13 @@ export class World {
   }
 
   /** What the schedule has led to, over all processes: the proof that it was not idle. */
-  happened(): CacheFenceStats {
-    const sums: Record<string, number> = {};
+  happened(): Record<string, number> {
+    const sums: Record<string, number> = { silences: this.#ledger.silences };
     for (const { cache } of this.#hosts) {
-      for (const [name, count] of Object.entries(cache.stats())) sums[name] = (sums[name] ?? 0) + Number(count);
+      const { redis: _, ...counts } = cache.stats();
+      for (const [name, count] of Object.entries(counts)) sums[name] = (sums[name] ?? 0) + count;
     }
-    return sums as unknown as CacheFenceStats;
+    return sums;
   }
 
   fail(error: unknown): void {
@@ -178,15 +188,16 @@ export class World {
     const { resends, allowsPubSub, hasSkewedClocks, isEager } = this.#setting;
     const client = new ModelClient(this.#server, resends, allowsPubSub);
     const timers: Timer[] = [];
-    const uptimeMs = 1000 * index;
-    const clock = { wallOffsetMs: hasSkewedClocks ? index * HOUR_MS : 0 };
+    const clock = { wallOffsetMs: hasSkewedClocks ? index * HOUR_MS : 0, monotonicOffsetMs: 1000 * index };
     const runtime: Runtime = {
       wallClockMs: () => this.#server.nowMs + clock.wallOffsetMs,
-      monotonicMs: () => this.#server.nowMs - EPOCH_MS + uptimeMs,
+      monotonicMs: () => this.#server.nowMs - EPOCH_MS + clock.monotonicOffsetMs,
       random: () => (isEager ? 1e-12 : 1),
-      token: () => `${String(index)}-${String(++this.#tokens)}`.padStart(32, "0"),
-      startTimer: (delayMs, _ref, run) => {
-        const timer = { dueMs: this.#server.nowMs + delayMs, run };
+      memberId: () => String(index).padStart(16, "0"),
+      nonce: () => String(++this.#tokens).padStart(12, "0"),
+      startTimer: (delayMs, ref, run) => {
+        const isHeartbeat = !ref && delayMs === HEARTBEAT_MS;
+        const timer = { dueMs: this.#server.nowMs + delayMs, isHeartbeat, run };
         const at = timers.findIndex(({ dueMs }) => dueMs > timer.dueMs);
         timers.splice(at === -1 ? timers.length : at, 0, timer);
         return () => {
@@ -197,7 +208,8 @@ export class World {
     };
     const redisTimeout = REDIS_TIMEOUT_MS / 1000;
     const serve = { staleFor, earlyRefresh, recomputeTimeout };
-    const options: CacheFenceOptions = { lockTimeout, waitForLock, redisTimeout, onRedisError, ...serve };
+    const memory = this.#setting.hasMemory && index < this.#setting.hostCount - 1 ? new Map() : undefined;
+    const options: CacheFenceOptions = { memory, lockTimeout, waitForLock, redisTimeout, onRedisError, ...serve };
     const host: Host = {
       index,
       client,
@@ -209,16 +221,35 @@ export class World {
       isDead: false,
       hadFault: false,
       losesCommands: false,
-      seenLock: undefined,
-      fence: undefined,
+      fences: [],
+      fenceOf: new Map(),
       toBeSentAgain: [],
     };
-    client.onSend = (name: string): Note => {
+    client.onSend = (name: string, args: readonly Word[]): Note => {
+      const isScript = name === "eval" || name === "evalsha";
+      const fence = isScript ? this.#fenceOf(host, args) : undefined;
       const before = name === "eval" ? host.toBeSentAgain.shift() : undefined;
-      const { fence, sinceMs } = before ?? { fence: host.fence, sinceMs: this.#server.nowMs };
-      return { fence, sinceMs, seenLock: host.seenLock };
+      return { fence, sinceMs: before?.sinceMs ?? this.#server.nowMs };
     };
     return host;
+  }
+
+  /** Whose script this is: that of the first call which has sent none, or, sent again, the same as before. */
+  #fenceOf(host: Host, args: readonly Word[]): Fence | undefined {
+    const run = parseRun(args);
+    if (run.name !== "fence") return undefined;
+    const name = textOf(run.args[1]!);
+    const known = host.fenceOf.get(name);
+    if (known !== undefined) return known;
+    // A set may have to wait before it is sent: its value tells whose it is.
+    const value = run.args[2];
+    const own = value === undefined ? undefined : this.#ledger.fenceIn(textOf(value));
+    const at = host.fences.findIndex(({ key, fence, isSet }) =>
+      own === undefined ? key === run.keys[1] && !isSet : fence === own,
+    );
+    const [first] = host.fences.splice(at, 1);
+    host.fenceOf.set(name, first!.fence);
+    return first!.fence;
   }
 
   /** One step: of all that may happen now, what the choice falls on. */
@@ -305,12 +336,20 @@ export class World {
       addCall(0.4, "getOrSet for 1 s", () => this.#getOrSet(host, 1, false));
       addCall(0.2, "getOrSet, not cached", () => this.#getOrSet(host, () => 0, false));
       addCall(0.3, "getOrSet with a signal", () => this.#getOrSet(host, 60, true));
+      addCall(0.3, "getOrSet, no stale value", () => this.#getOrSet(host, 60, false, { staleFor: 0 }));
+      addCall(0.2, "getOrSet, in the background", () =>
+        this.#getOrSet(host, 60, false, { earlyRefresh: "background" }),
+      );
     }
     if (this.#fencesLeft > 0) {
       addCall(0.4, "invalidate", () => this.#fence(host, "invalidate", false));
       addCall(0.4, "invalidate, then getOrSet", () => this.#fence(host, "invalidate", true));
       addCall(0.2, "set", () => this.#fence(host, "set", false));
       addCall(0.2, "set, then getOrSet", () => this.#fence(host, "set", true));
+      if (this.#setting.isTagged) {
+        addCall(0.4, "invalidateTags", () => this.#fence(host, "invalidateTags", false));
+        addCall(0.4, "invalidateTags, then getOrSet", () => this.#fence(host, "invalidateTags", true));
+      }
     }
     const aborting = [...host.calls].find(({ controller }) => controller !== undefined);
     if (aborting !== undefined) add(0.5, "abort", host, () => aborting.controller!.abort(new Error("left")));
@@ -341,8 +380,9 @@ export class World {
     else if (this.#cutsLeft > 0 && client.outbound.length + client.inbound.length > 0) {
       add(0.3, "connection is cut", host, () => this.#cut(host));
     }
-    if (this.#deathsLeft > 0 && liveCount > 1) add(0.15, "dies", host, () => this.#kill(host));
+    if (this.#deathsLeft > 0 && liveCount > 1) add(0.3, "dies", host, () => this.#kill(host));
     add(0.05, "wall clock steps back", host, () => (host.clock.wallOffsetMs -= HOUR_MS));
+    if (this.#suspensionsLeft > 0) add(0.05, "its machine is suspended", host, () => this.#suspend(host));
   }
 
   #execute(host: Host): void {
@@ -355,8 +395,7 @@ export class World {
     this.#take(host, delivery);
   }
 
-  #take(host: Host, { command, reply, error }: Delivery): void {
-    if (command?.name === "get") host.seenLock = (reply as string | null) ?? undefined;
+  #take(host: Host, { command, error }: Delivery): void {
     if (error?.message.startsWith("NOSCRIPT") === true) host.toBeSentAgain.push(command!.note as Note);
   }
 
@@ -365,6 +404,15 @@ export class World {
     host.hadFault = true;
     if (!this.#setting.resends) host.losesCommands = true;
     host.client.cut();
+  }
+
+  /** The world goes on for a while, and with it the wall clock; the monotonic one stands still, and timers with it. */
+  #suspend(host: Host): void {
+    this.#suspensionsLeft--;
+    host.hadFault = true;
+    host.clock.monotonicOffsetMs -= SUSPENDED_MS;
+    for (const timer of host.timers) timer.dueMs += SUSPENDED_MS;
+    this.#advanceTo(this.#server.nowMs + SUSPENDED_MS);
   }
 
   #kill(host: Host): void {
@@ -383,7 +431,7 @@ export class World {
   #nextEventMs(): number {
     let nextMs = Infinity;
     for (const { timers, isDead } of this.#hosts) {
-      const dueMs = timers[0]?.dueMs ?? Infinity;
+      const dueMs = timers.find(({ isHeartbeat }) => !isHeartbeat)?.dueMs ?? Infinity;
       if (!isDead && dueMs > this.#server.nowMs) nextMs = Math.min(nextMs, dueMs);
     }
     return nextMs;
@@ -429,18 +477,20 @@ export class World {
     });
   }
 
-  #getOrSet(host: Host, ttl: number | (() => number), hasSignal: boolean): void {
+  #getOrSet(host: Host, ttl: number | (() => number), hasSignal: boolean, more: GetOrSetOptions = {}): void {
     this.#callsLeft--;
     const controller = hasSignal ? new AbortController() : undefined;
-    const call = { label: "getOrSet", beganMs: this.#server.nowMs, controller };
+    const { isTagged } = this.#setting;
+    const options = { ...more, signal: controller?.signal, tags: isTagged ? [TAG] : undefined };
+    const call = { label: "getOrSet", beganMs: this.#server.nowMs, isOver: false, controller };
     const beganAt = this.#ledger.moment();
     const recompute = ({ signal }: { signal: AbortSignal }): Promise<unknown> => this.#recompute(host, signal);
-    const value = host.cache.getOrSet(KEY, ttl, recompute, controller && { signal: controller.signal });
+    const value = host.cache.getOrSet(KEY, ttl, recompute, options);
     this.#watch(host, call, value, {
       resolved: (answer) => {
         if (this.#answers.has(answer as object)) throw new Violation("two callers got one object");
         this.#answers.add(answer as object);
-        this.#ledger.answered(beganAt, answer);
+        this.#ledger.answered(beganAt, answer, isTagged);
       },
       mayReject: (error) =>
         (error instanceof RecomputeError && this.#isFailureOf(error.cause, beganAt)) ||
@@ -453,20 +503,20 @@ export class World {
   /** True if a recompute has failed so; a violation if the call that is told of it should not be. */
   #isFailureOf(cause: unknown, beganAt: number): boolean {
     const run = this.#failedRuns.get(cause);
-    if (run !== undefined) this.#ledger.failed(beganAt, run.version);
+    if (run !== undefined) this.#ledger.failed(beganAt, run.version, this.#setting.isTagged);
     return run !== undefined;
   }
 
-  #fence(host: Host, kind: "invalidate" | "set", thenGet: boolean): void {
+  #fence(host: Host, kind: "invalidate" | "set" | "invalidateTags", thenGet: boolean): void {
     this.#fencesLeft--;
-    const fence = this.#ledger.newFence();
-    const call = { label: kind, beganMs: this.#server.nowMs, controller: undefined };
-    host.fence = fence;
-    const done =
-      kind === "invalidate"
-        ? host.cache.invalidate(KEY)
-        : host.cache.set(KEY, 60, { version: this.#ledger.newVersion("s", fence).name });
-    host.fence = undefined;
+    const fence = this.#ledger.newFence(kind === "invalidateTags");
+    const call = { label: kind, beganMs: this.#server.nowMs, isOver: false, controller: undefined };
+    const pending = { key: kind === "invalidateTags" ? `${TAG}:tag` : KEY, isSet: kind === "set", fence };
+    host.fences.push(pending);
+    const done = this.#raise(host, kind, fence).finally(() => {
+      const at = host.fences.indexOf(pending);
+      if (at !== -1) host.fences.splice(at, 1);
+    });
     this.#watch(host, call, done, {
       resolved: () => {
         if (fence.executedAt === -Infinity) throw new Violation(`${kind} resolved before the server had run it`);
@@ -477,10 +527,18 @@ export class World {
     });
   }
 
+  #raise({ cache }: Host, kind: "invalidate" | "set" | "invalidateTags", fence: Fence): Promise<void> {
+    if (kind === "invalidate") return cache.invalidate(KEY);
+    if (kind === "invalidateTags") return cache.invalidateTags(TAG);
+    const tags = this.#setting.isTagged ? [TAG] : undefined;
+    return cache.set(KEY, 60, { version: this.#ledger.newVersion("s", fence).name }, { tags });
+  }
+
   #watch(host: Host, call: Call, promise: Promise<unknown>, expectation: Expectation): void {
     host.calls.add(call);
     this.#ledger.callsOf[host.index]!.add(call);
     const end = (check: () => void): void => {
+      call.isOver = true;
       if (host.isDead) return;
       host.calls.delete(call);
       try {
@@ -538,8 +596,11 @@ export class World {
           throw new Violation(`process ${lockHost} has left its lock behind`);
         }
       }
-      const isTimerLeft = live.some(({ timers }) => timers.some(({ dueMs }) => dueMs > this.#server.nowMs + SWEEP_MS));
-      if (isChecked && isTimerLeft) throw new Violation("a timer is left");
+      const shiftedMs = this.#suspensionsLeft > 0 ? 0 : SUSPENDED_MS;
+      const isTimerLeft = live.some(({ timers }) =>
+        timers.some((timer) => !timer.isHeartbeat && timer.dueMs > this.#server.nowMs + SWEEP_MS + shiftedMs),
+      );
+      if (isChecked && isTimerLeft) throw new Violation(`a timer is left: ${this.#timersLeft(live)}`);
       const nextMs = this.#nextEventMs();
       if (nextMs === Infinity) break;
       this.#advanceTo(nextMs);
@@ -550,7 +611,17 @@ export class World {
     for (const { client, index } of live) {
       if (client.listenerCount("ready") > 0) throw new Violation(`process ${index} has left a listener on its client`);
     }
-    if (this.#server.subscribersOf(`cachefence:${KEY}`) > 0) throw new Violation("a subscription is left");
+    for (const { index } of live) {
+      const mailboxes = this.#server.subscribersOf(`cachefence:${String(index).padStart(16, "0")}`);
+      if (mailboxes > 1) throw new Violation(`process ${index} has ${mailboxes} mailboxes`);
+    }
+  }
+
+  #timersLeft(hosts: readonly Host[]): string {
+    const delays = hosts.flatMap(({ timers }) =>
+      timers.map(({ dueMs, isHeartbeat }) => [dueMs - this.#server.nowMs, isHeartbeat]),
+    );
+    return JSON.stringify(delays);
   }
 
   async #areIdle(hosts: readonly Host[]): Promise<boolean> {
@@ -582,7 +653,9 @@ export class World {
       for (const gate of [...gates]) this.#endRun(host, gate, undefined);
       return true;
     }
-    if ((timers[0]?.dueMs ?? Infinity) > this.#server.nowMs) return false;
+    const nowMs = this.#server.nowMs;
+    while (timers[0]?.isHeartbeat === true && timers[0].dueMs <= nowMs) timers.shift()!.run();
+    if ((timers[0]?.dueMs ?? Infinity) > nowMs) return false;
     timers.shift()!.run();
     return true;
   }

@@ -120,7 +120,7 @@ describeOwnRedis("a server that denies", () => {
 
       it("changes nothing: a taker's lock is not released by the one that it was taken from", async () => {
         const cache = fenceOver(await openClient(...noScripting));
-        const rival = `cachefence:${"f".repeat(32)}`;
+        const rival = `cachefence:N${"f".repeat(16)}-${"f".repeat(12)}`;
         const failure = new Error("source down");
         const call = cache.getOrSet("key", 60, async () => {
           await admin.set(`${namespace}key:lock`, rival, "PX", 60_000);
@@ -132,7 +132,7 @@ describeOwnRedis("a server that denies", () => {
       });
 
       it("changes nothing: of many waiters one takes over", async () => {
-        await admin.set(`${namespace}key:lock`, `cachefence:${"0".repeat(32)}`, "PX", 60_000);
+        await admin.set(`${namespace}key:lock`, `cachefence:N${"0".repeat(16)}-${"0".repeat(12)}`, "PX", 60_000);
         let recomputes = 0;
         const calls = [];
         for (let process = 0; process < 5; process++) {

@@ -1,3 +1,4 @@
+import { waitersOf } from "../support/audience.js";
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -104,7 +105,7 @@ describeOwnRedis("a server that fails", () => {
         const other = fenceOver(openClient(), { redisTimeout: 30 });
         const rebuild = await startRebuild(other);
         const waiting = ended(cache.getOrSet("key", 60, () => "source"));
-        await until("it listens", async () => (await observer.pubsub("NUMSUB", `cachefence:${namespace}key`))[1] === 1);
+        await until("it listens", async () => (await waitersOf(observer, `${namespace}key`)) === 1);
         server.process.kill("SIGSTOP");
         const { value, ms } = await waiting;
         server.process.kill("SIGCONT");
@@ -309,8 +310,8 @@ describeOwnRedis("a server that fails", () => {
         for (let round = 0; round < 5; round++) {
           const rebuild = await startRebuild(other, `key ${round}`);
           const waiting = ended(cache.getOrSet(`key ${round}`, 60, () => "source"));
-          const channel = `cachefence:${namespace}key ${round}`;
-          await until("it listens", async () => (await observer.pubsub("NUMSUB", channel))[1] === 1);
+          const waitedFor = `${namespace}key ${round}`;
+          await until("it listens", async () => (await waitersOf(observer, waitedFor)) === 1);
           await sleep(100);
           const finishedMs = performance.now();
           rebuild.finish();
@@ -329,12 +330,12 @@ describeOwnRedis("a server that fails", () => {
         for (let round = 0; round < 3; round++) {
           const rebuild = await startRebuild(other, `key ${round}`);
           const waiting = cache.getOrSet(`key ${round}`, 60, () => "source");
-          const channel = `cachefence:${namespace}key ${round}`;
-          await until("it listens", async () => (await observer.pubsub("NUMSUB", channel))[1] === 1);
+          const waitedFor = `${namespace}key ${round}`;
+          await until("it listens", async () => (await waitersOf(observer, waitedFor)) === 1);
           expect(await subscribers()).toHaveLength(1);
           await observer.client("KILL", "TYPE", "PUBSUB");
           if (round === 1) {
-            await until("it listens again", async () => (await observer.pubsub("NUMSUB", channel))[1] === 1);
+            await until("it listens again", async () => (await waitersOf(observer, waitedFor)) === 1);
           }
           rebuild.finish();
           expect(await waiting).toBe("value");
@@ -347,7 +348,7 @@ describeOwnRedis("a server that fails", () => {
         const token = "0123456789abcdef0123456789abcdef";
         await observer.set(`${namespace}key:lock`, token, "PX", 60_000);
         const waiting = ended(cache.getOrSet("key", 60, () => "source"));
-        await until("it listens", async () => (await observer.pubsub("NUMSUB", `cachefence:${namespace}key`))[1] === 1);
+        await until("it listens", async () => (await waitersOf(observer, `${namespace}key`)) === 1);
         await sleep(300);
         const calls = async () => Number(/cmdstat_pttl:calls=(\d+)/.exec(await observer.info("commandstats"))?.[1]);
         const before = await calls();
@@ -363,7 +364,7 @@ describeOwnRedis("a server that fails", () => {
       });
 
       it("and their subscriber do not keep the process alive once the application's own client is closed", async () => {
-        await observer.set(`${namespace}key:lock`, `cachefence:${"0".repeat(32)}`, "PX", 60_000);
+        await observer.set(`${namespace}key:lock`, `cachefence:N${"0".repeat(16)}-${"0".repeat(12)}`, "PX", 60_000);
         const fixture = fileURLToPath(new URL("../support/exits-by-itself.ts", import.meta.url));
         const child = spawn(
           process.execPath,

@@ -1,3 +1,4 @@
+import { waitersOf } from "../support/audience.js";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { getEventListeners, setMaxListeners } from "node:events";
 import { deserialize, serialize } from "node:v8";
@@ -46,7 +47,11 @@ function suite(major: IoredisMajor, url: string): void {
 
   function open(options: CacheFenceOptions = {}, runtime: Partial<Runtime> = {}): CacheFence {
     // A draw of 1: no early refresh but where a test wants one.
-    return new CacheFence(redis, { namespace, ...options }, { ...systemRuntime, random: () => 1, ...runtime });
+    return new CacheFence(
+      redis,
+      { namespace, retryAfter: 0, ...options },
+      { ...systemRuntime, random: () => 1, ...runtime },
+    );
   }
 
   /** A draw that refreshes every entry whose delta is not 0. */
@@ -467,7 +472,7 @@ function suite(major: IoredisMajor, url: string): void {
         {
           ...systemRuntime,
           random: () => {
-            void redis.hset(`${namespace}k`, "v", '"theirs"');
+            void redis.hset(`${namespace}k`, "v", '"theirs"', "delta", "2");
             return Number.MIN_VALUE;
           },
         },
@@ -582,7 +587,9 @@ function suite(major: IoredisMajor, url: string): void {
             () => 1,
           ),
         );
-        expect(error.message).toMatch(/^Expected `ttl\(value\)` to be a finite number >= 0 and <= 100000000000, got /);
+        expect(error.message).toMatch(
+          /^Expected `ttl\(value\)` to be a finite number of seconds >= 0 and <= 100000000000, got /,
+        );
         expect(await raw.exists(`${namespace}k`)).toBe(0);
         await expect.poll(() => lockOf("k")).toBeNull();
       },
@@ -965,8 +972,8 @@ function suite(major: IoredisMajor, url: string): void {
       const recompute = vi.fn(() => "new");
       const corrupt = await eventsDuring("cachefence:corrupt-entry", async () => {
         const waiter = cache.getOrSet("k", 60, recompute);
-        const channel = `cachefence:${namespace}k`;
-        await until("it listens", async () => (await raw.pubsub("NUMSUB", channel))[1] === 1);
+        const waitedFor = `${namespace}k`;
+        await until("it listens", async () => (await waitersOf(raw, waitedFor)) === 1);
         gate.resolve();
         expect(await Promise.all([holder, waiter])).toEqual(["old", "new"]);
       });
@@ -1077,17 +1084,19 @@ function suite(major: IoredisMajor, url: string): void {
       expect(await cache.getOrSet("l", 60, () => 2)).toBe(2);
     });
 
-    it("close ends the subscriber, and so does `await using`", async () => {
-      const channel = `cachefence:${namespace}k`;
+    it("close ends the mailbox, and so does `await using`", async () => {
       for (const end of [(cache: CacheFence) => cache.close(), (cache: CacheFence) => cache[Symbol.asyncDispose]()]) {
         await raw.set(`${namespace}k:lock`, "held", "PX", 60_000);
         const cache = open();
         const call = cache.getOrSet("k", 60, () => 1);
-        await expect.poll(() => raw.pubsub("NUMSUB", channel)).toEqual([channel, 1]);
+        await expect.poll(() => waitersOf(raw, `${namespace}k`)).toBe(1);
+        const [waiter] = await raw.zrange(`${namespace}k:audience`, 0, -1);
+        const channel = `cachefence:${waiter!.slice(1)}`;
+        expect(await raw.pubsub("NUMSUB", channel)).toEqual([channel, 1]);
         await end(cache);
         await expect.poll(() => raw.pubsub("NUMSUB", channel)).toEqual([channel, 0]);
         await raw.del(`${namespace}k:lock`);
-        expect(await call).toBe(1); // By polling.
+        expect(await call).toBe(1); // By looking.
         await cache.invalidate("k");
       }
     });
@@ -1120,6 +1129,9 @@ function suite(major: IoredisMajor, url: string): void {
         refusedStores: 0,
         staleServes: 0,
         redisErrors: 0,
+        memoryHits: 0,
+        fenceWaits: 0,
+        redis: "ready",
       });
     });
   });
@@ -1179,7 +1191,7 @@ function suite(major: IoredisMajor, url: string): void {
         const real = client[name].bind(client) as (...args: unknown[]) => Promise<unknown>;
         const counting = async (...args: unknown[]) => {
           const reply = await real(...args);
-          if (reply === "refused") refusals++;
+          if (String(reply) === "lost") refusals++;
           return reply;
         };
         Object.assign(client, { [name]: counting });
@@ -1220,10 +1232,10 @@ function suite(major: IoredisMajor, url: string): void {
           return "value";
         });
         await vi.waitFor(() => expect(holder.stats().rebuilds).toBe(1));
-        expect(await raw.get(`${own}app:k:lock`)).toMatch(/^cachefence:[0-9a-f]{32}$/);
+        expect(await raw.get(`${own}app:k:lock`)).toMatch(/^cachefence:[LN][0-9a-f]{16}-[0-9a-f]{12}$/);
         const second = waiter.getOrSet("k", 60, () => "rebuilt twice");
-        const channel = `cachefence:${own}app:k`;
-        await expect.poll(() => raw.pubsub("NUMSUB", channel)).toEqual([channel, 1]);
+        const waitedFor = `${own}app:k`;
+        await expect.poll(() => waitersOf(raw, waitedFor)).toBe(1);
         gate.resolve();
         expect(await Promise.all([first, second])).toEqual(["value", "value"]);
         expect(await raw.hget(`${own}app:k`, "v")).toBe('"value"');

@@ -1,7 +1,7 @@
 import { CacheFence, type CacheFenceOptions } from "cachefence";
 import type { Cluster } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { slotOf } from "../../src/protocol/key-names.js";
+import { slotOf } from "../../src/link/slots.js";
 import { describeOwnRedis, uniquePrefix } from "../support/describe-redis.js";
 import { majors } from "../support/ioredis.js";
 import { type RedisCluster, startRedisCluster } from "../support/redis-cluster.js";

@@ -99,7 +99,7 @@ describeOwnRedis("a Redis Cluster of three masters", () => {
 
     it("takes a rebuild over from a holder that is gone, one of all waiters", async () => {
       await isReady();
-      await observer.set(`{${namespace}key}:lock`, `cachefence:${"0".repeat(32)}`, "PX", 60_000);
+      await observer.set(`{${namespace}key}:lock`, `cachefence:N${"0".repeat(16)}-${"0".repeat(12)}`, "PX", 60_000);
       let recomputes = 0;
       const fences = [1, 2, 3, 4].map(() => openFence({ waitForLock: 0.3 }));
       const values = await Promise.all(fences.map((cache) => cache.getOrSet("key", 60, () => ++recomputes)));

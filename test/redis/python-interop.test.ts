@@ -1,3 +1,4 @@
+import { waitersOf } from "../support/audience.js";
 import { randomBytes } from "node:crypto";
 import { CacheFence } from "cachefence";
 import type { Redis } from "ioredis";
@@ -115,7 +116,7 @@ for (const major of majors) {
       const token = randomBytes(16).toString("hex");
       await pythonClaims(token);
       const call = cache.getOrSet("k", 60, () => "ours");
-      await expect.poll(() => python.pubsub("NUMSUB", `cachefence:${entryKey}`)).toEqual([`cachefence:${entryKey}`, 1]);
+      await expect.poll(() => waitersOf(python, entryKey)).toBe(1);
       await pythonReleases(token);
       expect(await call).toBe("ours");
       await cache.close();
@@ -142,7 +143,7 @@ for (const major of majors) {
       });
       await vi.waitFor(() => expect(patient.stats().rebuilds).toBe(1));
       expect(await pythonReleases("00ff")).toBe(0);
-      expect(await python.get(lockKey)).toMatch(/^cachefence:[0-9a-f]{32}$/);
+      expect(await python.get(lockKey)).toMatch(/:[LN][0-9a-f]{16}-[0-9a-f]{12}$/);
       gate.resolve();
       expect(await call).toBe("ours");
       expect(await python.exists(lockKey)).toBe(0);

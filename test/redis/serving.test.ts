@@ -1,3 +1,4 @@
+import { waitersOf } from "../support/audience.js";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -62,7 +63,7 @@ function suite(major: IoredisMajor, url: string): void {
     options: CacheFenceOptions = {},
     { client = openClient(), ...runtime }: Partial<Runtime> & { client?: Redis } = {},
   ): CacheFence {
-    const patient = { namespace, lockTimeout, waitForLock: 60, redisTimeout: 20, ...options };
+    const patient = { namespace, lockTimeout, waitForLock: 60, redisTimeout: 20, retryAfter: 0, ...options };
     const cache = new CacheFence(client, patient, { ...systemRuntime, random: () => 1, ...runtime });
     caches.push(cache);
     return cache;
@@ -85,8 +86,7 @@ function suite(major: IoredisMajor, url: string): void {
   };
   const lockOf = () => raw.get(`${namespace}key:lock`);
   const isFree = () => until("the lock is free", async () => (await lockOf()) === null);
-  const isListening = () =>
-    until("a waiter listens", async () => (await raw.pubsub("NUMSUB", `cachefence:${namespace}key`))[1] === 1);
+  const isListening = () => until("a waiter listens", async () => (await waitersOf(raw, `${namespace}key`)) === 1);
 
   /** A source whose answer is the test's to give. */
   function gatedSource() {
@@ -142,7 +142,7 @@ function suite(major: IoredisMajor, url: string): void {
 
     it("holds the lock, and serves the value to everybody until it ends, its own process too", async () => {
       const client = openClient();
-      const claims = vi.spyOn(client, "set");
+      const claims = vi.spyOn(client, "eval");
       const { cache, source } = await begin({}, client);
       expect(await lockOf()).toMatch(/^cachefence:/);
       const other = open(background, runtime);
@@ -190,8 +190,10 @@ function suite(major: IoredisMajor, url: string): void {
       const { source } = await begin();
       const heard: string[] = [];
       const subscriber = openClient();
-      subscriber.on("message", (_, news: string) => heard.push(news));
-      await subscriber.subscribe(`cachefence:${namespace}key`);
+      const member = "f".repeat(16);
+      subscriber.on("message", (_, news: string) => heard.push(news.split(" ")[0]!));
+      await subscriber.subscribe(`cachefence:${member}`);
+      await raw.zadd(`${namespace}key:audience`, Date.now() + 60_000, `w${member}`);
       source.succeed("new");
       await until("it is heard", () => heard.length > 0);
       expect(heard).toEqual(["stored"]);
@@ -226,7 +228,8 @@ function suite(major: IoredisMajor, url: string): void {
     it("does not begin while Redis refuses the lock, whatever onRedisError says: the value is good", async () => {
       for (const onRedisError of ["recompute", "throw"] as const) {
         const client = openClient();
-        Object.assign(client, { set: () => Promise.reject(new Error("OOM command not allowed")) });
+        const refuse = () => Promise.reject(new Error("OOM command not allowed"));
+        Object.assign(client, { eval: refuse, evalsha: refuse });
         const cache = open({ ...background, onRedisError }, { ...runtime, client });
         expect(await cache.getOrSet("key", 60, unused)).toBe("old");
         await cache.idle();
@@ -253,7 +256,7 @@ function suite(major: IoredisMajor, url: string): void {
           ),
         ).toBe("old");
         await cache.idle();
-        expect(ends).toEqual([{ key: "key", seconds: expect.any(Number) as number, stored: false }]);
+        expect(ends).toEqual([{ namespace, key: "key", seconds: expect.any(Number) as number, stored: false }]);
       });
       expect(await stored()).toBe("old");
       expect(await lockOf()).toBeNull();
@@ -617,6 +620,15 @@ function suite(major: IoredisMajor, url: string): void {
     caches.push(cache);
     return cache;
   };
+  /** Where the value comes from once the key has been read often enough for a copy. */
+  const lastSourceOf = async (cache: CacheFence) => {
+    let source = "";
+    await until("a copy is kept, or none will be", async () => {
+      for (let read = 0; read < 5; read++) ({ source } = await cache.getOrSetEntry("key", 60, unused));
+      return source === "memory" || cache.stats().hits > 20;
+    });
+    return source;
+  };
   const reverse = (text: string) => Buffer.from(text, "latin1").reverse().toString("latin1");
   const reversing = {
     serializer: (value: unknown) => reverse(String(value)),
@@ -680,11 +692,11 @@ function suite(major: IoredisMajor, url: string): void {
       byDefault: "waited",
       otherwise: "taken over",
       run: async (options) => {
-        await raw.set(`${namespace}key:lock`, `cachefence:${"f".repeat(32)}`, "PX", 600_000);
+        await raw.set(`${namespace}key:lock`, `cachefence:N${"f".repeat(16)}-${"f".repeat(12)}`, "PX", 600_000);
         const cache = plain(options);
         const call = cache.getOrSet("key", 60, () => "value");
         await until("it waits or is done", async () => {
-          const [, listening] = await raw.pubsub("NUMSUB", `cachefence:${namespace}key`);
+          const listening = await waitersOf(raw, `${namespace}key`);
           // Who never waits listens too, but not for long.
           return cache.stats().rebuilds === 1 || (listening === 1 && options.waitForLock !== 0);
         });
@@ -748,6 +760,62 @@ function suite(major: IoredisMajor, url: string): void {
         });
         Object.assign(client, { hmgetBuffer: () => Promise.reject(loading), set: () => Promise.reject(loading) });
         return nameOrValue(plain(options, client).getOrSet("key", 60, () => "source"));
+      },
+    },
+    retryAfter: {
+      other: { retryAfter: 0 },
+      byDefault: 1,
+      otherwise: 3,
+      run: async (options) => {
+        await writeEntry("old", -1);
+        const cache = plain({ staleFor: 600, ...options });
+        for (let call = 0; call < 3; call++) await cache.getOrSet("key", 60, failing().recompute);
+        return cache.stats().rebuilds;
+      },
+    },
+    tags: {
+      other: { tags: ["group"] },
+      byDefault: "old",
+      otherwise: "new",
+      run: async (options) => {
+        const { tags } = options as GetOrSetOptions;
+        const cache = plain({});
+        await cache.getOrSet("key", 60, () => "old", { tags });
+        await cache.invalidateTags("group");
+        return cache.getOrSet("key", 60, () => "new", { tags });
+      },
+    },
+    memory: {
+      other: { memory: new Map() },
+      byDefault: "redis",
+      otherwise: "memory",
+      run: async (options) => {
+        await writeEntry("old", 60);
+        const cache = plain({ beta: 0, memoryLease: 60, ...options });
+        return lastSourceOf(cache);
+      },
+    },
+    memoryLease: {
+      other: { memoryLease: 0.05 },
+      byDefault: "memory",
+      otherwise: "redis",
+      run: async (options) => {
+        await writeEntry("old", 60);
+        let nowMs = 0;
+        const clocks = { monotonicMs: () => performance.now() + nowMs, wallClockMs: () => Date.now() + nowMs };
+        const cache = plain({ beta: 0, memory: new Map(), ...options }, openClient(), clocks);
+        await lastSourceOf(cache);
+        nowMs += 500;
+        return (await cache.getOrSetEntry("key", 60, unused)).source;
+      },
+    },
+    values: {
+      other: { values: "frozen" },
+      byDefault: false,
+      otherwise: true,
+      run: async (options) => {
+        const cache = plain(options);
+        return Object.isFrozen(await cache.getOrSet("key", 60, () => ({ deep: [1] })));
       },
     },
   };

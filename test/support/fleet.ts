@@ -1,3 +1,4 @@
+import { waitersOf } from "./audience.js";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CacheFenceOptions } from "cachefence";
 import { Redis } from "ioredis";
@@ -103,8 +104,8 @@ export class Fleet {
   /** Resolves when as many services wait for the key's wake-up. */
   async untilWaiting(key: string, services: number): Promise<void> {
     await until(async () => {
-      const [, count] = await this.redis.pubsub("NUMSUB", `cachefence:${this.#prefix}${key}`);
-      return Number(count) === services;
+      const count = await waitersOf(this.redis, `${this.#prefix}${key}`);
+      return count === services;
     });
   }
 

@@ -27,8 +27,12 @@ export class ManualRuntime implements Runtime {
     return this.draw;
   }
 
-  token(): string {
-    return (++this.#tokens).toString(16).padStart(32, "0");
+  memberId(): string {
+    return (++this.#tokens).toString(16).padStart(16, "0");
+  }
+
+  nonce(): string {
+    return (++this.#tokens).toString(16).padStart(12, "0");
   }
 
   startTimer(delayMs: number, ref: boolean, run: () => void): CancelTimer {

@@ -28,9 +28,12 @@ const zero = {
   refusedStores: 0,
   staleServes: 0,
   redisErrors: 0,
+  memoryHits: 0,
+  fenceWaits: 0,
+  redis: "ready",
 };
 
-const samples: { [N in Exclude<keyof CacheFenceEvents, "cachefence:hit">]: CacheFenceEvents[N] } = {
+const samples: { [N in Exclude<keyof CacheFenceEvents, "cachefence:hit">]: Omit<CacheFenceEvents[N], "namespace"> } = {
   "cachefence:miss": { key: "k" },
   "cachefence:early-refresh": { key: "k", remaining: 1, delta: 2 },
   "cachefence:rebuild-start": { key: "k", locked: true },
@@ -41,6 +44,9 @@ const samples: { [N in Exclude<keyof CacheFenceEvents, "cachefence:hit">]: Cache
   "cachefence:stale-serve": { key: "k", age: 1 },
   "cachefence:redis-error": { key: "k", error: new Error("e") },
   "cachefence:corrupt-entry": { key: "k", error: new Error("e") },
+  "cachefence:copy-dropped": { key: "k" },
+  "cachefence:fence-wait": { key: "k", seconds: 1 },
+  "cachefence:no-memory": { reason: new Error("e") },
 };
 type Name = keyof typeof samples;
 
@@ -53,56 +59,58 @@ const counters: [Name, keyof typeof zero][] = [
   ["cachefence:refused-store", "refusedStores"],
   ["cachefence:stale-serve", "staleServes"],
   ["cachefence:redis-error", "redisErrors"],
+  ["cachefence:fence-wait", "fenceWaits"],
 ];
+
+const newReporter = () => new Reporter("ns:");
 
 describe("Reporter", () => {
   it("starts from nothing", () => {
-    expect(new Reporter().stats()).toEqual(zero);
+    expect(newReporter().stats("ready")).toEqual(zero);
   });
 
-  it.each(Object.keys(samples) as Name[])("publishes %s as it is, to whoever listens at the time", (name) => {
-    const reporter = new Reporter();
+  it.each(Object.keys(samples) as Name[])("publishes %s with the namespace, to whoever listens at the time", (name) => {
+    const reporter = newReporter();
     reporter.report(name, samples[name]);
     const messages = received(name);
     reporter.report(name, samples[name]);
-    expect(messages).toEqual([samples[name]]);
-    expect(messages[0]).toBe(samples[name]);
+    expect(messages).toEqual([{ namespace: "ns:", ...samples[name] }]);
   });
 
   it.each(counters)("counts each %s as one of %s, and as nothing else", (name, counter) => {
-    const reporter = new Reporter();
+    const reporter = newReporter();
     reporter.report(name, samples[name]);
     reporter.report(name, samples[name]);
-    expect(reporter.stats()).toEqual({ ...zero, [counter]: 2 });
+    expect(reporter.stats("ready")).toEqual({ ...zero, [counter]: 2 });
   });
 
   it("counts the end of a rebuild and a corrupt entry nowhere", () => {
-    const reporter = new Reporter();
+    const reporter = newReporter();
     reporter.report("cachefence:rebuild-end", samples["cachefence:rebuild-end"]);
     reporter.report("cachefence:corrupt-entry", samples["cachefence:corrupt-entry"]);
-    expect(reporter.stats()).toEqual(zero);
+    expect(reporter.stats("ready")).toEqual(zero);
   });
 
   it("counts hits with and without a listener, and tells listeners that came later than itself", () => {
-    const reporter = new Reporter();
-    reporter.hit("k", 3, 0.5);
+    const reporter = newReporter();
+    reporter.hit("k", 3, 0.5, "redis");
     const messages = received("cachefence:hit");
-    reporter.hit("k", 2, 0.5);
-    expect(reporter.stats()).toEqual({ ...zero, hits: 2 });
-    expect(messages).toEqual([{ key: "k", remaining: 2, delta: 0.5 }]);
+    reporter.hit("k", 2, 0.5, "memory");
+    expect(reporter.stats("ready")).toEqual({ ...zero, hits: 2, memoryHits: 1 });
+    expect(messages).toEqual([{ namespace: "ns:", key: "k", remaining: 2, delta: 0.5, source: "memory" }]);
     expect(channel("cachefence:hit").hasSubscribers).toBe(true);
   });
 
   it("counts coalesced calls", () => {
-    const reporter = new Reporter();
+    const reporter = newReporter();
     reporter.coalesced();
-    expect(reporter.stats()).toEqual({ ...zero, coalesced: 1 });
+    expect(reporter.stats("ready")).toEqual({ ...zero, coalesced: 1 });
   });
 
   it("gives a copy that later events leave alone", () => {
-    const reporter = new Reporter();
-    const before = reporter.stats();
-    reporter.hit("k", 1, 1);
+    const reporter = newReporter();
+    const before = reporter.stats("ready");
+    reporter.hit("k", 1, 1, "redis");
     expect(before).toEqual(zero);
   });
 });

@@ -1,27 +1,67 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { KeyNaming, lockInSlotOf, slotOf } from "../../src/protocol/key-names.js";
+import { slotOf } from "../../src/link/slots.js";
+import { KeyNaming as Naming, inSlotOf, ownerOf, tagKeyOf } from "../../src/protocol/key-names.js";
 import type { RedisClient } from "../../src/link/redis-client.js";
 
 const client = (isCluster: boolean, keyPrefix?: string) => ({ isCluster, options: { keyPrefix } }) as RedisClient;
 
+class KeyNaming extends Naming {
+  constructor(redis: RedisClient, namespace: string) {
+    super(redis, namespace, { needsSlots: redis.isCluster === true });
+  }
+}
+
+const lockInSlotOf = (entry: string, keyPrefix = "") => inSlotOf(entry, "lock", keyPrefix);
+const all = ({ key, entry, lock, audience, redisKey }: ReturnType<Naming["namesOf"]>) => {
+  return { key, entry, lock, audience, redisKey };
+};
+
 describe("the names of a key", () => {
   it("are those of Python cachefence: namespace + key, and `:lock` after it", () => {
-    expect(new KeyNaming(client(false), "app:").namesOf("user:1")).toEqual({
+    expect(all(new KeyNaming(client(false), "app:").namesOf("user:1"))).toEqual({
       key: "user:1",
       entry: "app:user:1",
       lock: "app:user:1:lock",
-      channel: "cachefence:app:user:1",
+      audience: "app:user:1:audience",
+      redisKey: "app:user:1",
     });
   });
 
-  it("leave the keyPrefix to the client, but for the channel, where the client leaves it out", () => {
-    expect(new KeyNaming(client(false, "p:"), "app:").namesOf("k")).toEqual({
+  it("leave the keyPrefix to the client, but for the name in messages, where the client leaves it out", () => {
+    expect(all(new KeyNaming(client(false, "p:"), "app:").namesOf("k"))).toEqual({
       key: "k",
       entry: "app:k",
       lock: "app:k:lock",
-      channel: "cachefence:p:app:k",
+      audience: "app:k:audience",
+      redisKey: "p:app:k",
     });
+  });
+
+  it("of a tag are those of a key with an ending of its own", () => {
+    expect(all(new KeyNaming(client(false, "p:"), "app:").tagNamesOf("team"))).toEqual({
+      key: "team",
+      entry: "app:team:tag",
+      lock: "app:team:tag:lock",
+      audience: "app:team:tag:audience",
+      redisKey: "p:app:team:tag",
+    });
+    expect(tagKeyOf("team")).toBe("team:tag");
+  });
+
+  it("become those of a Cluster when the server turns out to be one", () => {
+    const rule = { needsSlots: false };
+    const names = new Naming(client(false), "", rule).namesOf("k");
+    expect([names.lock, names.audience]).toEqual(["k:lock", "k:audience"]);
+    rule.needsSlots = true;
+    expect([names.lock, names.audience]).toEqual(["{k}:lock", "{k}:audience"]);
+  });
+
+  it("tell whose they are", () => {
+    expect(ownerOf("a:lock")).toEqual({ owner: "a", what: "lock" });
+    expect(ownerOf("{a}:audience")).toEqual({ owner: "{a}", what: "audience" });
+    expect(ownerOf("a:tag")).toEqual({ owner: "a", what: "tag" });
+    expect(ownerOf("a:locks")).toBeUndefined();
   });
 
   it("are the same for clients that show no options", () => {
@@ -99,5 +139,26 @@ describe("the lock of a Cluster", () => {
   it("belongs to one key only", () => {
     const locks = keys.map((key) => lockInSlotOf(key));
     expect(new Set(locks).size).toBe(keys.length);
+  });
+
+  it.each(["list:{}", "q:}", "{}x", "odd}key", "a{b}c:{d}"])(
+    "of %o is the first small number's whose slot it is, as ever",
+    (key) => {
+      const slot = slotOf(key);
+      const bruteForce = () => {
+        const hasTag = /\{[^}]+\}/.test(key);
+        const plain = hasTag ? `${key}:lock` : `{${key}}:lock`;
+        if (slotOf(plain) === slot) return plain;
+        for (let number = 0; ; number++) if (slotOf(`{${number}}${key}:lock`) === slot) return `{${number}}${key}:lock`;
+      };
+      expect(lockInSlotOf(key)).toBe(bruteForce());
+    },
+  );
+
+  it("of keys with stray braces costs no more than some milliseconds for all of them together", () => {
+    const beganMs = performance.now();
+    for (let i = 0; i < 20_000; i++) lockInSlotOf(`list:{}${i}`);
+    // The search for each would be 10 ms: 200 s.
+    expect(performance.now() - beganMs).toBeLessThan(10_000);
   });
 });

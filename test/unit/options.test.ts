@@ -208,7 +208,7 @@ describe("the arguments of a call", () => {
   });
 
   it.each([0, -1, NaN, Infinity, 1.1e11])("refuse %d as a ttl with a RangeError", async (ttl) => {
-    const message = `Expected \`ttl\` to be a finite number > 0 and <= 100000000000, got ${ttl}`;
+    const message = `Expected \`ttl\` to be a finite number of seconds > 0 and <= 100000000000, got ${ttl}`;
     expect(() => checkTtl(ttl)).toThrow(new RangeError(message));
     expect(() => checkLifetime(ttl)).toThrow(new RangeError(message));
     const cache = new CacheFence(untouchable());
@@ -225,7 +225,9 @@ describe("the arguments of a call", () => {
   it("take a function as a ttl in getOrSet only", async () => {
     expect(() => checkTtl(() => 1)).not.toThrow();
     const set = new CacheFence(untouchable()).set("k", (() => 1) as never, 1);
-    await expect(set).rejects.toThrow("Expected `ttl` to be a finite number > 0 and <= 100000000000, got a function");
+    await expect(set).rejects.toThrow(
+      "Expected `ttl` to be a finite number of seconds > 0 and <= 100000000000, got a function",
+    );
   });
 
   it("take 0 from a ttl function, but nothing below and nothing that is no number", () => {

@@ -199,7 +199,7 @@ describe("the socket", () => {
     };
     const read = () => void link.read(write, (reply) => reply).catch(() => undefined);
     const send = () => void link.send(write).catch(() => undefined);
-    const deliver = () => void link.deliver(write, () => undefined).catch(() => undefined);
+    const deliver = () => void link.deliver(write, 0).catch(() => undefined);
     return { client, socket, written, read, send, deliver };
   };
 
@@ -472,38 +472,73 @@ describe("the client", () => {
 
 describe("a command that must not be left undone", () => {
   it("is answered like any other while Redis is there", async () => {
-    const { link } = setUp();
-    const onFailed = vi.fn();
-    expect(await link.deliver(async () => "reply", onFailed)).toBe("reply");
-    expect(onFailed).not.toHaveBeenCalled();
+    const { link, runtime } = setUp();
+    const command = vi.fn(async () => "reply");
+    expect(await link.deliver(command, 60_000)).toBe("reply");
+    await runtime.advance(60_000);
+    expect(command).toHaveBeenCalledTimes(1);
   });
 
   it("is handed over during an outage too, which its sender is told of at once", async () => {
-    const { client, link } = setUp();
+    const { client, link, runtime } = setUp();
     client.become("reconnecting");
     const reply = deferred<string>();
-    const onFailed = vi.fn();
     const command = vi.fn(() => reply.promise);
-    await expect(link.deliver(command, onFailed)).rejects.toThrow("lost its connection");
+    await expect(link.deliver(command, 60_000)).rejects.toThrow("lost its connection");
     expect(command).toHaveBeenCalledTimes(1);
     client.become("ready");
     reply.resolve("reply");
     await settle();
-    expect(onFailed).not.toHaveBeenCalled();
+    await runtime.advance(60_000);
+    expect(command).toHaveBeenCalledTimes(1);
   });
 
-  it("is told on when the client gives it up, however late, and once", async () => {
-    const { runtime, link } = setUp();
-    const reply = deferred<string>();
-    const onFailed = vi.fn();
-    const result = outcomeOf(link.deliver(() => reply.promise, onFailed));
+  it.each([
+    "NOREPLICAS Not enough good replicas to write.",
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+    "READONLY You can't write against a read only replica.",
+    "@user_script: 29: -OOM command not allowed when used memory > 'maxmemory'.",
+    "Reached the max retries per request limit",
+  ])("is tried again for a reason that passes, until it is done: %s", async (message) => {
+    const { link, runtime } = setUp();
+    const command = vi.fn(async () => "reply");
+    for (let failure = 0; failure < 3; failure++) command.mockRejectedValueOnce(new Error(message));
+    await expect(link.deliver(command, 60_000)).rejects.toBeInstanceOf(RedisFault);
+    for (let tenths = 0; tenths < 10; tenths++) {
+      await runtime.advance(100);
+      await settle();
+    }
+    expect(command.mock.calls.length).toBeGreaterThanOrEqual(3);
+    expect(runtime.refs).toBe(0);
+  });
+
+  it("is tried no longer than until its time is over, and not while the client still has it", async () => {
+    const { link, runtime } = setUp();
+    const command = vi.fn(() => Promise.reject(new Error("NOREPLICAS Not enough good replicas to write.")));
+    await expect(link.deliver(command, 1_000)).rejects.toBeInstanceOf(RedisFault);
+    for (let tenths = 0; tenths < 50; tenths++) {
+      await runtime.advance(100);
+      await settle();
+    }
+    expect(command.mock.calls.length).toBeLessThanOrEqual(10);
+    const hanging = vi.fn(() => new Promise(() => undefined));
+    const result = outcomeOf(link.deliver(hanging, 60_000));
     await runtime.advance(deadlineMs);
     expect(result.error).toBeInstanceOf(RedisFault);
-    expect(onFailed).not.toHaveBeenCalled(); // It may still run.
-    await runtime.advance(60_000);
-    reply.reject(new Error("Reached the max retries per request limit"));
-    await settle();
-    expect(onFailed).toHaveBeenCalledTimes(1);
+    await runtime.advance(30_000);
+    expect(hanging).toHaveBeenCalledTimes(1);
+  });
+
+  it.each([
+    "WRONGTYPE Operation against a key",
+    "NOPERM this user has no permissions",
+    "ERR ACL failure in script: User u has no permissions to run the 'hset' command",
+  ])("is not tried again for an error about the key, which its sender gets: %s", async (message) => {
+    const { link, runtime } = setUp();
+    const command = vi.fn(() => Promise.reject(new Error(message)));
+    await expect(link.deliver(command, 60_000)).rejects.toThrow(message);
+    await runtime.advance(10_000);
+    expect(command).toHaveBeenCalledTimes(1);
   });
 });
 

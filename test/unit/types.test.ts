@@ -66,6 +66,10 @@ it("accepts an explicit undefined for each option, and no unknown ones", () => {
     deserializer: undefined,
     redisTimeout: undefined,
     onRedisError: undefined,
+    retryAfter: undefined,
+    memory: undefined,
+    memoryLease: undefined,
+    values: undefined,
   };
   expectTypeOf(undefineds).toExtend<CacheFenceOptions>();
   // @ts-expect-error -- a misspelt option
@@ -77,7 +81,14 @@ it("may be used with `await using`", () => {
 });
 
 it("tells what each event carries and which counters there are", () => {
-  expectTypeOf<CacheFenceEvents["cachefence:hit"]>().toEqualTypeOf<{ key: string; remaining: number; delta: number }>();
-  expectTypeOf<CacheFenceStats[keyof CacheFenceStats]>().toEqualTypeOf<number>();
+  expectTypeOf<CacheFenceEvents["cachefence:hit"]>().toEqualTypeOf<{
+    namespace: string;
+    key: string;
+    remaining: number;
+    delta: number;
+    source: "memory" | "redis";
+  }>();
+  expectTypeOf<CacheFenceStats[Exclude<keyof CacheFenceStats, "redis">]>().toEqualTypeOf<number>();
+  expectTypeOf<CacheFenceStats["redis"]>().toEqualTypeOf<"ready" | "lost" | "silent">();
   expectTypeOf<RecomputeContext["signal"]>().toEqualTypeOf<AbortSignal>();
 });

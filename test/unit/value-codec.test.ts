@@ -2,11 +2,27 @@ import { deserialize, serialize } from "node:v8";
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 import { SerializationError } from "../../src/errors.js";
-import { isQuicklyCopied } from "../../src/call/json-copy.js";
-import { createValueCodec } from "../../src/call/value-codec.js";
+import { copierOf } from "../../src/call/json-copy.js";
+import type { StoredValue } from "../../src/call/value-codec.js";
+import { createValueCodec as createCodec } from "../../src/call/value-codec.js";
 import { settle } from "../support/manual-runtime.js";
 
-const json = createValueCodec(undefined, undefined);
+/** A codec whose callers of one buffer share what is opened of it, as callers of one read do. */
+function createValueCodec(
+  ...[serialize, deserialize, how = { freezes: false }]: Partial<Parameters<typeof createCodec>>
+) {
+  const codec = createCodec(serialize, deserialize, how);
+  const opened = new WeakMap<Buffer, StoredValue>();
+  const decode = (key: string, stored: Buffer): unknown => {
+    const value = opened.get(stored) ?? codec.open(key, stored);
+    opened.set(stored, value);
+    return value.take();
+  };
+  return { encode: (key: string, value: unknown) => codec.encode(key, value), decode };
+}
+
+const json = createValueCodec();
+const frozen = createValueCodec(undefined, undefined, { freezes: true });
 
 function thrownBy(run: () => unknown): unknown {
   try {
@@ -77,7 +93,7 @@ describe("the default codec", () => {
 
   it("makes another one of a dictionary, which is parsed sooner than copied", () => {
     const dictionary = Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`key ${i}`, { list: [i] }]));
-    expect(isQuicklyCopied([{ dictionary }])).toBe(false);
+    expect(copierOf([{ dictionary }])).toBeUndefined();
     const stored = json.encode("k", { dictionary });
     for (let caller = 0; caller < 5; caller++) {
       const own = json.decode("k", stored);
@@ -86,14 +102,13 @@ describe("the default codec", () => {
     }
   });
 
-  it("parses three times for any number of callers, and keeps nothing of it when their turn is over", async () => {
-    const stored = json.encode("k", { list: [1] });
+  it("parses three times for any number of callers of one read, and anew for those of another", () => {
     const parse = vi.spyOn(JSON, "parse");
     try {
+      const stored = json.encode("k", { list: [1] });
       for (let caller = 0; caller < 50; caller++) json.decode("k", stored);
       expect(parse).toHaveBeenCalledTimes(3);
-      await new Promise((resolve) => setImmediate(resolve));
-      json.decode("k", stored);
+      json.decode("k", Buffer.from(stored));
       expect(parse).toHaveBeenCalledTimes(4);
     } finally {
       parse.mockRestore();
@@ -249,5 +264,77 @@ describe("a codec of the caller's", () => {
     const codec = createValueCodec(fails, fails);
     expect(thrownBy(() => codec.encode("k", 0))).toMatchObject({ name: "SerializationError", key: "k", cause });
     expect(thrownBy(() => codec.decode("k", Buffer.from("")))).toMatchObject({ name: "SerializationError", cause });
+  });
+});
+
+describe("frozen values", () => {
+  it("are one object for all callers, parsed once, and frozen at every level", () => {
+    const parse = vi.spyOn(JSON, "parse");
+    try {
+      const stored = json.encode("k", { list: [{ deep: [1] }], text: "t" });
+      const [first, ...others] = [1, 2, 3, 4].map(() => frozen.decode("k", stored) as { list: { deep: number[] }[] });
+      for (const other of others) expect(other).toBe(first);
+      expect(parse).toHaveBeenCalledTimes(1);
+      expect(first).toEqual({ list: [{ deep: [1] }], text: "t" });
+      expect(() => first!.list.push({ deep: [] })).toThrow(TypeError);
+      expect(() => first!.list[0]!.deep.push(2)).toThrow(TypeError);
+      expect(() => Object.assign(first!, { more: 1 })).toThrow(TypeError);
+    } finally {
+      parse.mockRestore();
+    }
+  });
+
+  it("may be deeper than the stack", () => {
+    const depth = 50_000;
+    const stored = Buffer.from("[".repeat(depth) + "]".repeat(depth));
+    let inner = frozen.decode("k", stored) as unknown[];
+    while (inner.length > 0) inner = inner[0] as unknown[];
+    expect(Object.isFrozen(inner)).toBe(true);
+  });
+
+  it("may hold themselves, where a deserializer makes such", () => {
+    const codec = createValueCodec(serialize, deserialize, { freezes: true });
+    const value: { self?: unknown } = {};
+    value.self = value;
+    const stored = codec.encode("k", value);
+    expect(codec.decode("k", stored)).toBe(codec.decode("k", stored));
+  });
+
+  it.each([
+    ["a Buffer", Buffer.from("x")],
+    ["a typed array", new Uint8Array([1])],
+    ["a Map", new Map([[1, 2]])],
+    ["a Set", new Set([1])],
+    ["a Date", new Date(5)],
+    ["something of that inside", { list: [{ at: new Date(5) }] }],
+  ])("are one for each caller with %s, which cannot be frozen", (_name, value) => {
+    const codec = createValueCodec(serialize, deserialize, { freezes: true });
+    const stored = codec.encode("k", value);
+    const taken = [1, 2, 3].map(() => codec.decode("k", stored));
+    expect(new Set(taken).size).toBe(3);
+    for (const one of taken) expect(one).toEqual(value);
+    expect(Object.isFrozen(taken[2])).toBe(false);
+  });
+
+  it("are one for each caller with a getter or an object of a class, which may hide anything", () => {
+    class Hiding {
+      #hidden = 0;
+      next() {
+        return ++this.#hidden;
+      }
+    }
+    for (const make of [
+      () => new Hiding(),
+      () => ({
+        get now() {
+          return {};
+        },
+      }),
+      () => ({ call: () => 1 }),
+    ]) {
+      const codec = createValueCodec(() => "x", make, { freezes: true });
+      const stored = codec.encode("k", 0);
+      expect(codec.decode("k", stored)).not.toBe(codec.decode("k", stored));
+    }
   });
 });

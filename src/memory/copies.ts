@@ -1,0 +1,147 @@
+import { concernsTheKey, isScriptingDenied } from "../link/replies.js";
+import type { MemoryStore } from "../options.js";
+import type { Conversation, Way } from "../protocol/conversation.js";
+import type { KeyNames } from "../protocol/key-names.js";
+import type { Fetch } from "../protocol/reader.js";
+import { enlist } from "../protocol/scripts.js";
+import type { Runtime } from "../runtime.js";
+import type { Lease } from "./leases.js";
+import { Leases } from "./leases.js";
+
+/** What a store of the user's holds: what was read, as long as its lease is good. */
+class Copy {
+  readonly content: unknown;
+  readonly lease: Lease;
+  /** Whose way of opening values it was read in. */
+  readonly reader: unknown;
+
+  constructor(content: unknown, lease: Lease, reader: unknown) {
+    this.content = content;
+    this.lease = lease;
+    this.reader = reader;
+  }
+}
+
+export interface CopiesOptions {
+  readonly store: MemoryStore;
+  readonly leaseMs: number;
+  /** Copies are shared among the caches that have the same. */
+  readonly reader: unknown;
+  /** What stands before a key in the name that Redis knows it by. */
+  readonly prefix: string;
+  readonly onDropped: (key: string) => void;
+  /** Called once, where there can be no copies. */
+  readonly onUnavailable: (reason: unknown) => void;
+}
+
+/** A read that makes a copy. */
+export interface Enlisting {
+  readonly fetch: Fetch;
+  /** Keeps what was made of the reply, if nothing was heard of the key meanwhile. */
+  readonly keep: (content: unknown) => void;
+}
+
+/** The copies that one cache keeps in a store of the user's. */
+export class Copies {
+  readonly #conversation: Conversation;
+  readonly #way: Way;
+  readonly #runtime: Runtime;
+  readonly #options: CopiesOptions;
+  readonly #store: MemoryStore;
+  readonly #reader: unknown;
+  readonly #leases: Leases;
+  // One store may serve caches over several servers, and hold what is not ours.
+  readonly #ownPrefix: string;
+  readonly #prefix: string;
+  #isUnavailable = false;
+
+  constructor(conversation: Conversation, way: Way, options: CopiesOptions) {
+    this.#conversation = conversation;
+    this.#way = way;
+    this.#runtime = conversation.runtime;
+    this.#options = options;
+    this.#store = options.store;
+    this.#reader = options.reader;
+    this.#leases = Leases.of(conversation);
+    this.#ownPrefix = `cachefence:${conversation.mailbox.id}:`;
+    this.#prefix = this.#ownPrefix + options.prefix;
+  }
+
+  /** What this process may serve of the key (of a tag: its state) without asking Redis; undefined if it must ask. */
+  get(key: string, nowMs: number): unknown {
+    const found = this.#store.get(this.#prefix + key);
+    if (!(found instanceof Copy) || found.reader !== this.#reader) return undefined;
+    if (found.lease.isGood(nowMs, this.#runtime.wallClockMs())) return found.content;
+    this.#store.delete(this.#prefix + key);
+    return undefined;
+  }
+
+  /**
+   * A read that makes a copy, where the key is worth one and its fences would reach this process; else undefined.
+   *
+   * It is kept iff no message about the key has arrived since the read was sent, for that may have overtaken the reply.
+   */
+  enlisting(names: KeyNames, fields: readonly string[]): Enlisting | undefined {
+    if (this.#isUnavailable || this.#hasNoWay()) return undefined;
+    const lease = this.#leases.begin(names, this.#way, this.#options.leaseMs);
+    if (lease === undefined) return undefined;
+    const { client, mailbox, scripts } = this.#conversation;
+    const storeKey = this.#ownPrefix + names.redisKey;
+    const args = [`c${mailbox.id}:${String(lease.lengthMs)}`, String(lease.lengthMs), ...fields];
+    return {
+      fetch: () =>
+        scripts.run(enlist, [names.entry, names.audience], args, true).catch((error: unknown) => {
+          lease.recall(false);
+          if (!isRefusal(error)) throw error;
+          this.#giveUp(error);
+          return client.hmgetBuffer(names.entry, ...fields);
+        }) as Promise<(Buffer | null)[]>,
+      keep: (content) => {
+        if (!lease.isGood(this.#runtime.monotonicMs(), this.#runtime.wallClockMs())) return;
+        const copy = new Copy(content, lease, this.#reader);
+        lease.onRecall = (byFence) => {
+          if (this.#store.get(storeKey) === copy) this.#store.delete(storeKey);
+          if (byFence) this.#options.onDropped(names.key);
+        };
+        this.#store.set(storeKey, copy);
+      },
+    };
+  }
+
+  /** Makes no more. */
+  close(): void {
+    this.#isUnavailable = true;
+  }
+
+  /** A newer entry of the key is known: the copy is as good as before, but not as new. */
+  forget(names: KeyNames): void {
+    this.#leases.drop(names.redisKey, false);
+  }
+
+  #hasNoWay(): boolean {
+    const { client, mailbox, deniesScripting } = this.#conversation;
+    if (client.status === undefined || client.evalshaBuffer === undefined || client.evalBuffer === undefined) {
+      return this.#giveUp(new TypeError("This client's connection cannot be seen, nor its scripts answer in bytes"));
+    }
+    if (deniesScripting) return this.#giveUp(new Error("The server denies scripting"));
+    if (mailbox.isLive) return false;
+    if (mailbox.isDenied) return this.#giveUp(new Error("The server denies pub/sub"));
+    void mailbox.ready();
+    return true;
+  }
+
+  /** For good: a server that allows it tomorrow has new connections, and this cache has new processes. */
+  #giveUp(reason: unknown): true {
+    if (!this.#isUnavailable) this.#options.onUnavailable(reason);
+    this.#isUnavailable = true;
+    return true;
+  }
+}
+
+/** The server does not allow what a copy needs. */
+function isRefusal(error: unknown): boolean {
+  return (
+    isScriptingDenied(error) ||
+    (error instanceof Error && concernsTheKey(error) && !error.message.includes("WRONGTYPE"))
+  );
+}

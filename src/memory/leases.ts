@@ -1,0 +1,170 @@
+import type { Conversation, Way } from "../protocol/conversation.js";
+import type { KeyNames } from "../protocol/key-names.js";
+import type { Message } from "../protocol/messages.js";
+import { channelOf, confirmed } from "../protocol/messages.js";
+import { RecentKeys } from "./hot-keys.js";
+
+type Fenced = Extract<Message, { kind: "fenced" }>;
+
+/**
+ * What makes a copy good: this process is in the key's audience, so that every fence tells it and waits for it, until this
+ * lease ends.
+ *
+ * It begins before the read is sent, and so before it is in the audience. It ends a little sooner than the audience says,
+ * by the clocks of this process alone: the monotonic one, and the wall clock too, for the first stands still while a virtual
+ * machine is suspended. Whichever ends first; and a wall clock that has been set back ends it as well.
+ */
+export class Lease {
+  readonly names: KeyNames;
+  readonly way: Way;
+  readonly lengthMs: number;
+  /** Told to drop its copy when this lease is recalled, by a fence or not. */
+  onRecall: ((byFence: boolean) => void) | undefined;
+  /** In the audience, as far as this process knows. */
+  isEnlisted = true;
+  #isRecalled = false;
+  readonly #beganMs: number;
+  readonly #beganWallMs: number;
+  readonly #goodForMs: number;
+
+  constructor(names: KeyNames, way: Way, lengthMs: number, nowMs: number, wallMs: number) {
+    this.names = names;
+    this.way = way;
+    this.lengthMs = lengthMs;
+    this.#beganMs = nowMs;
+    this.#beganWallMs = wallMs;
+    this.#goodForMs = lengthMs * 0.99 - 1;
+  }
+
+  isGood(nowMs: number, wallMs: number): boolean {
+    if (this.#isRecalled) return false;
+    const wallPassedMs = wallMs - this.#beganWallMs;
+    return nowMs - this.#beganMs < this.#goodForMs && wallPassedMs < this.#goodForMs && wallPassedMs >= 0;
+  }
+
+  /** True once no message about it is worth anything any more. */
+  isOver(nowMs: number): boolean {
+    return nowMs - this.#beganMs > this.lengthMs;
+  }
+
+  recall(byFence: boolean): void {
+    if (this.#isRecalled) return;
+    this.#isRecalled = true;
+    this.onRecall?.(byFence);
+  }
+}
+
+const leases = new WeakMap<Conversation, Leases>();
+
+/**
+ * The leases of all caches over one client: a fence of a key recalls them all, those whose reads are still out among them.
+ */
+export class Leases {
+  readonly #conversation: Conversation;
+  // Key as Redis knows it -> its leases that are not over, recalled ones too: they are in the audience until they leave it.
+  // Oldest first, so that those that are over are found at the front.
+  readonly #byKey = new Map<string, Lease[]>();
+  readonly #read = new RecentKeys();
+  readonly #fenced = new RecentKeys();
+  // Keys that this process is leaving the audience of, and how many such commands are out. Nobody enlists meanwhile: a
+  // command that is sent again, or redirected, must not remove a later lease.
+  readonly #leaving = new Map<string, number>();
+  #longestMs = 0;
+
+  static of(conversation: Conversation): Leases {
+    let there = leases.get(conversation);
+    if (there === undefined) leases.set(conversation, (there = new Leases(conversation)));
+    return there;
+  }
+
+  private constructor(conversation: Conversation) {
+    this.#conversation = conversation;
+    conversation.mailbox.onFenced = (message) => {
+      this.#recalled(message);
+    };
+  }
+
+  /**
+   * A lease for a read that is to be sent now, if this key is worth one: at its second read within a lease, and not for a
+   * lease after a fence, for a key that is fenced all the time is served no copy, and its fences are to cost one command.
+   */
+  begin(names: KeyNames, way: Way, lengthMs: number): Lease | undefined {
+    const { runtime } = this.#conversation;
+    const key = names.redisKey;
+    const nowMs = runtime.monotonicMs();
+    if (!this.#read.add(key, nowMs, lengthMs)) return undefined;
+    if (this.#fenced.has(key, nowMs, lengthMs) || this.#leaving.has(key)) return undefined;
+    this.#longestMs = Math.max(this.#longestMs, lengthMs);
+    this.#forgetOver(nowMs);
+    const lease = new Lease(names, way, lengthMs, nowMs, runtime.wallClockMs());
+    const there = this.#byKey.get(key) ?? [];
+    // To the back: the youngest.
+    this.#byKey.delete(key);
+    this.#byKey.set(key, [...there.filter((one) => !one.isOver(nowMs)), lease]);
+    return lease;
+  }
+
+  /** Recalls what this process has of the key: by its own fence, or because a newer entry is known. */
+  drop(redisKey: string, isFence: boolean): void {
+    if (isFence) this.#fenced.add(redisKey, this.#conversation.runtime.monotonicMs(), this.#longestMs);
+    for (const lease of this.#byKey.get(redisKey) ?? []) lease.recall(isFence);
+  }
+
+  /**
+   * Another process has fenced the key. First the copies go; then this member leaves the audience, on the connection by which
+   * it would enter it again; then the fence is told, for whom no copy from before can be served from here any more.
+   */
+  #recalled({ key, fence, member }: Fenced): void {
+    const { client, mailbox } = this.#conversation;
+    this.drop(key, true);
+    const there = this.#byKey.get(key) ?? [];
+    this.leave(there);
+    // Lost, it costs the fence the rest of a lease.
+    const confirm = (): Promise<unknown> => client.publish(channelOf(member), confirmed(fence, mailbox.id));
+    const [lease] = there;
+    const sent = lease === undefined ? confirm() : lease.way.links.of(lease.names.entry).send(confirm);
+    sent.catch(() => undefined);
+  }
+
+  /** Leaves the audiences in which these leases are. */
+  leave(there: readonly Lease[]): void {
+    const { mailbox } = this.#conversation;
+    for (const lease of there) {
+      if (!lease.isEnlisted) continue;
+      lease.isEnlisted = false;
+      const { names, way, lengthMs } = lease;
+      const key = names.redisKey;
+      this.#leaving.set(key, (this.#leaving.get(key) ?? 0) + 1);
+      const left = (): void => {
+        const count = this.#leaving.get(key) ?? 0;
+        if (count > 1) this.#leaving.set(key, count - 1);
+        else this.#leaving.delete(key);
+      };
+      let command: Promise<unknown> | undefined;
+      way.links
+        .of(names.entry)
+        .send((client) => (command = client.zrem(names.audience, `c${mailbox.id}:${String(lengthMs)}`)))
+        .catch(() => undefined);
+      // Until the client itself is done with it, however late.
+      if (command === undefined) left();
+      else command.then(left, left);
+    }
+  }
+
+  /** Takes all copies, and leaves all audiences, as far as Redis hears of it. */
+  close(): void {
+    for (const there of this.#byKey.values()) {
+      for (const lease of there) lease.recall(false);
+      this.leave(there);
+    }
+    this.#byKey.clear();
+  }
+
+  #forgetOver(nowMs: number): void {
+    for (const [key, there] of this.#byKey) {
+      const last = there[there.length - 1];
+      if (last !== undefined && !last.isOver(nowMs)) return;
+      this.#byKey.delete(key);
+    }
+  }
+}

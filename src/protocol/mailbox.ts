@@ -1,0 +1,200 @@
+import type { OwnConnection } from "../link/own-connection.js";
+import { openSubscriber } from "../link/own-connection.js";
+import type { RedisClient } from "../link/redis-client.js";
+import type { CancelTimer, Runtime } from "../runtime.js";
+import { detached } from "../runtime.js";
+import type { Message } from "./messages.js";
+import { channelOf, parseMessage } from "./messages.js";
+
+interface Subscriber extends OwnConnection {
+  subscribe(channel: string): Promise<unknown>;
+}
+
+/** One client's caches, as the rest of the fleet knows them. */
+export interface Member {
+  readonly id: string;
+  /** True if others can tell from this member's mailbox whether its process lives. Not on a Cluster, which counts per node. */
+  readonly showsDeath: boolean;
+  /** True if its messages may hold bytes: those of ioredis-mock are text. */
+  readonly hearsBytes: boolean;
+  nonce(): string;
+}
+
+type Hear = (message: Message | undefined) => void;
+
+/** What a first rebuild waits for its mailbox: without one, its own death would not be seen. */
+const OPENING_MS = 100;
+const FIRST_PAUSE_MS = 20;
+const LONGEST_PAUSE_MS = 1000;
+/** A mailbox that was denied is asked for again no sooner. */
+const DENIED_MS = 30_000;
+const WATCH_MS = 500;
+
+/**
+ * One mailbox per client: a random member id, and a channel named after it, subscribed to on a connection of its own.
+ *
+ * Opened by the first miss and kept; when its connection ends it is opened again under the same id, so that what is sent
+ * to it finds it. At most once: a message may be lost, so whoever waits for one looks now and then. It ends with the
+ * caller's client, which is looked at rather than listened to: nothing of ours stays on it.
+ */
+export class Mailbox implements Member {
+  readonly id: string;
+  readonly showsDeath: boolean;
+  readonly hearsBytes: boolean;
+  readonly #client: RedisClient;
+  readonly #runtime: Runtime;
+  #state:
+    | { readonly kind: "closed"; readonly notBeforeMs: number; readonly isDenied: boolean }
+    | { readonly kind: "opening"; readonly subscriber: Subscriber; readonly opened: Promise<void> }
+    | { readonly kind: "live"; readonly subscriber: Subscriber; readonly sinceMs: number };
+  // Kept open from the first use until `close` or the end of the client.
+  #isWanted = false;
+  #pauseMs = 0;
+  #cancelTimer: CancelTimer | undefined;
+  // Key -> who listens for news of it. `undefined` is told when what was sent may have been lost.
+  readonly #ears = new Map<string, Set<Hear>>();
+  /** Told of each fence of a key that this member may have a copy of; and of each confirmation. */
+  onFenced: (message: Extract<Message, { kind: "fenced" }>) => void = () => undefined;
+  onConfirmed: (fence: string, member: string) => void = () => undefined;
+  /** Told when the mailbox is not live any more, or is for the first time denied. */
+  onLost: () => void = () => undefined;
+
+  constructor(client: RedisClient, runtime: Runtime) {
+    this.#client = client;
+    this.#runtime = runtime;
+    this.id = runtime.memberId();
+    // ioredis-mock has no status, no bytes in messages, and counts no subscribers.
+    const isReal = client.status !== undefined;
+    this.hearsBytes = isReal;
+    this.showsDeath = isReal && client.isCluster !== true;
+    this.#state = { kind: "closed", notBeforeMs: -Infinity, isDenied: false };
+  }
+
+  nonce(): string {
+    return this.#runtime.nonce();
+  }
+
+  get isLive(): boolean {
+    return this.#state.kind === "live";
+  }
+
+  get isDenied(): boolean {
+    return this.#state.kind === "closed" && this.#state.isDenied;
+  }
+
+  /** Opens it, if it is not open; resolves when it is live (true) or cannot be, at the latest after a tenth of a second. */
+  async ready(): Promise<boolean> {
+    this.#isWanted = true;
+    if (this.#state.kind === "closed") this.#open();
+    if (this.#state.kind !== "opening") return this.isLive;
+    const { opened } = this.#state;
+    await new Promise<void>((resolve) => {
+      const cancel = this.#runtime.startTimer(OPENING_MS, true, resolve);
+      void opened.then(() => {
+        cancel();
+        resolve();
+      });
+    });
+    return this.isLive;
+  }
+
+  /** Hears what concerns this key, until the function that is returned is called. */
+  listen(key: string, hear: Hear): () => void {
+    const there = this.#ears.get(key);
+    if (there === undefined) this.#ears.set(key, new Set([hear]));
+    else there.add(hear);
+    return () => {
+      const ears = this.#ears.get(key);
+      ears?.delete(hear);
+      if (ears?.size === 0) this.#ears.delete(key);
+    };
+  }
+
+  close(): void {
+    this.#isWanted = false;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    if (this.#state.kind !== "closed") this.#state.subscriber.disconnect();
+  }
+
+  #open(): void {
+    const nowMs = this.#runtime.monotonicMs();
+    if (this.#state.kind !== "closed" || nowMs < this.#state.notBeforeMs) return;
+    let subscriber: Subscriber;
+    try {
+      subscriber = detached(() => openSubscriber(this.#client, OPENING_TIMEOUT_MS) as Subscriber);
+    } catch {
+      // A client that cannot be duplicated: its waiters look instead.
+      this.#state = { kind: "closed", notBeforeMs: nowMs + DENIED_MS, isDenied: true };
+      return;
+    }
+    if (this.hearsBytes) {
+      subscriber.on("messageBuffer", (_channel: Buffer, bytes: Buffer) => this.#receive(bytes));
+    } else {
+      subscriber.on("message", (_channel: string, text: string) => this.#receive(Buffer.from(text)));
+    }
+    subscriber.on("end", () => this.#ended(subscriber, false));
+    const opened = subscriber.subscribe(channelOf(this.id)).then(
+      () => this.#opened(subscriber),
+      (error: unknown) => {
+        // A server that answers denies it. Anything else is the end of the connection.
+        this.#ended(subscriber, error instanceof Error && error.message.startsWith("NOPERM"));
+        subscriber.disconnect();
+      },
+    );
+    this.#state = { kind: "opening", subscriber, opened };
+    this.#watch();
+  }
+
+  #opened(subscriber: Subscriber): void {
+    if (this.#state.kind !== "opening" || this.#state.subscriber !== subscriber) return;
+    this.#state = { kind: "live", subscriber, sinceMs: this.#runtime.monotonicMs() };
+    // What was sent while it was not live is lost: whoever waits looks again.
+    this.#tellAll();
+  }
+
+  #ended(subscriber: Subscriber, isDenied: boolean): void {
+    if (this.#state.kind === "closed" || this.#state.subscriber !== subscriber) return;
+    const nowMs = this.#runtime.monotonicMs();
+    // Opened again at once; and ever later, if it does not last.
+    if (this.#state.kind === "live" && nowMs - this.#state.sinceMs >= LONGEST_PAUSE_MS) this.#pauseMs = 0;
+    const pauseMs = isDenied ? DENIED_MS : this.#pauseMs;
+    this.#pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.#pauseMs * 2));
+    this.#state = { kind: "closed", notBeforeMs: nowMs + pauseMs, isDenied };
+    this.onLost();
+    this.#tellAll();
+    this.#watch();
+  }
+
+  /** Once in a while: is the client still there, and the mailbox open? */
+  #watch(): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    if (!this.#isWanted) return;
+    if (this.#client.status === "end") {
+      this.close();
+      return;
+    }
+    const state = this.#state;
+    const delayMs = state.kind === "closed" ? state.notBeforeMs - this.#runtime.monotonicMs() : WATCH_MS;
+    this.#cancelTimer = this.#runtime.startTimer(Math.max(0, Math.min(delayMs, WATCH_MS)), false, () => {
+      if (this.#client.status !== "end") this.#open();
+      this.#watch();
+    });
+  }
+
+  #tellAll(): void {
+    for (const ears of this.#ears.values()) for (const hear of ears) hear(undefined);
+  }
+
+  #receive(bytes: Buffer): void {
+    const message = parseMessage(bytes);
+    if (message === undefined) return;
+    if (message.kind === "confirmed") this.onConfirmed(message.fence, message.member);
+    else if (message.kind === "fenced") this.onFenced(message);
+    else for (const hear of this.#ears.get(message.key) ?? []) hear(message);
+  }
+}
+
+// A connection that takes longer is as good as none: its waiters look meanwhile.
+const OPENING_TIMEOUT_MS = 2000;

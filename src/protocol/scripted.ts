@@ -1,0 +1,144 @@
+import type { RedisClient } from "../link/redis-client.js";
+import type { KeyNames } from "./key-names.js";
+import type { Member } from "./mailbox.js";
+import type { Script } from "./scripts.js";
+import * as scripts from "./scripts.js";
+import type { ClaimAnswer, ClaimRequest, CopyHolder, EncodedEntry, FenceAnswer, RenewAnswer, Steps } from "./steps.js";
+import type { StoreAnswer } from "./steps.js";
+import type { Token } from "./token.js";
+import { firstToken } from "./token.js";
+
+type Word = string | Buffer;
+
+/** Runs scripts on the caller's client. */
+export class ScriptRunner {
+  readonly #client: RedisClient;
+  // EVAL carries the text and EVALSHA needs it loaded: the first run of a process sends the text, the next rely on it.
+  readonly #loaded = new Set<Script>();
+
+  constructor(client: RedisClient) {
+    this.#client = client;
+  }
+
+  /**
+   * A script that is answered NOSCRIPT is sent again, behind commands that were sent after it. So nothing may depend on the
+   * order of two commands of which one is a script.
+   */
+  async run(script: Script, keys: readonly string[], args: readonly Word[], asBuffers = false): Promise<unknown> {
+    const client = this.#client;
+    const words = [...keys, ...args];
+    if (this.#loaded.has(script)) {
+      try {
+        return asBuffers
+          ? await client.evalshaBuffer!(script.sha1, keys.length, ...words)
+          : await client.evalsha(script.sha1, keys.length, ...words);
+      } catch (error) {
+        if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
+      }
+    }
+    // What is sent behind it finds it loaded, or is told NOSCRIPT.
+    this.#loaded.add(script);
+    return asBuffers
+      ? client.evalBuffer!(script.text, keys.length, ...words)
+      : client.eval(script.text, keys.length, ...words);
+  }
+}
+
+/** The steps, a script each. */
+export class ScriptedSteps implements Steps {
+  readonly #scripts: ScriptRunner;
+  readonly #member: Member;
+
+  constructor(runner: ScriptRunner, member: Member) {
+    this.#scripts = runner;
+    this.#member = member;
+  }
+
+  async claim(names: KeyNames, request: ClaimRequest): Promise<ClaimAnswer> {
+    const { part, leaseMs, purpose, atHand, tags, outwaited = "", silent = "", waitMs } = request;
+    const reply = await this.#scripts.run(
+      scripts.claim,
+      [names.lock, names.entry, names.audience],
+      [
+        firstToken(part),
+        part,
+        String(leaseMs),
+        purpose,
+        atHand === undefined ? "" : String(atHand.deltaSeconds),
+        atHand === undefined ? "" : String(atHand.expirySeconds),
+        tags,
+        outwaited,
+        silent,
+        `w${this.#member.id}`,
+        String(waitMs),
+        this.#member.showsDeath ? "1" : "0",
+        request.isUnreadable ? "1" : "0",
+      ],
+    );
+    const [kind, lock = "", third = "", fourth = ""] = wordsOf(reply);
+    if (kind === "found" || kind === "foreign") return { kind };
+    if (kind === "mine") return { kind, token: lock as Token, how: third as "free" };
+    if (kind === "held") return { kind, lock, leaseLeftMs: Number(third), by: fourth as "holder" };
+    throw unexpected(reply);
+  }
+
+  async store(names: KeyNames, token: Token, entry: EncodedEntry): Promise<StoreAnswer> {
+    const args = [token, ...wordsOfEntry(entry), this.#member.hearsBytes ? "1" : "0"];
+    const reply = await this.#scripts.run(scripts.store, [names.lock, names.entry, names.audience], args);
+    if (reply === "done" || reply === "refused" || reply === "foreign") return reply;
+    // The error of a write inside the script, as text.
+    throw new Error(String(reply));
+  }
+
+  async free(names: KeyNames, token: Token, pauseMs: number): Promise<"done" | "refused"> {
+    const keys = [names.lock, names.entry, names.audience];
+    const reply = await this.#scripts.run(scripts.free, keys, [token, String(pauseMs)]);
+    if (reply === "done" || reply === "refused") return reply;
+    throw unexpected(reply);
+  }
+
+  async renew(names: KeyNames, token: Token, leaseMs: number, waitMs: number): Promise<RenewAnswer> {
+    const args = [token, String(leaseMs), `w${this.#member.id}`, String(waitMs)];
+    const reply = await this.#scripts.run(scripts.renew, [names.lock, names.audience], args);
+    const [kind, lock = ""] = wordsOf(reply);
+    if (kind === "taken") return { kind, lock };
+    if (kind === "done" || kind === "lost") return { kind };
+    throw unexpected(reply);
+  }
+
+  async fence(names: KeyNames, fence: string, entry: EncodedEntry | undefined): Promise<FenceAnswer> {
+    const keys = [names.lock, names.entry, names.audience];
+    const args = [this.#member.id, fence, ...(entry === undefined ? [] : wordsOfEntry(entry))];
+    const reply = await this.#scripts.run(scripts.fence, keys, args);
+    const [kind, ...rest] = wordsOf(reply);
+    if (kind === "foreign") return { kind };
+    if (kind === "failed") throw new Error(rest[0]);
+    if (kind !== "done") throw unexpected(reply);
+    const copies: CopyHolder[] = [];
+    for (let i = 0; i + 1 < rest.length; i += 2) copies.push({ member: rest[i]!, leaseLeftMs: Number(rest[i + 1]) });
+    return { kind, copies };
+  }
+
+  async tag(names: KeyNames, kept: string | undefined, keepMs: number): Promise<string> {
+    const reply = await this.#scripts.run(
+      scripts.tag,
+      [names.entry],
+      [this.#member.nonce(), String(keepMs), kept ?? ""],
+    );
+    if (typeof reply === "string") return reply;
+    throw unexpected(reply);
+  }
+}
+
+function wordsOfEntry({ value, deltaSeconds, expirySeconds, tags, keepMs }: EncodedEntry): Word[] {
+  return [value, String(deltaSeconds), String(expirySeconds), tags, String(keepMs)];
+}
+
+function wordsOf(reply: unknown): string[] {
+  return Array.isArray(reply) ? reply.map(String) : [];
+}
+
+// What no script of ours answers: the application has a transaction open on the connection, or a proxy stands between.
+function unexpected(reply: unknown): Error {
+  return new Error(`Expected the answer of a script, got ${JSON.stringify(reply)}`);
+}

@@ -1,0 +1,67 @@
+import type { KeyNames } from "../protocol/key-names.js";
+import type { FlightTools, Passenger } from "./flight.js";
+import { Flight } from "./flight.js";
+import type { Outcome } from "./outcome.js";
+import { joinableMs } from "./patience.js";
+
+// A pause that is forgotten costs a claim.
+const MOST_PAUSES = 10_000;
+
+/** The flights of one cache: at most one a key that calls may board. */
+export class Flights {
+  readonly #tools: FlightTools;
+  // Key -> the flight that a call may board. Added in the turn in which it begins; removed by itself, when it has landed, lost
+  // its lock, or outlasted the patience of a passenger.
+  readonly #byKey = new Map<string, Flight>();
+  // Key -> when its pause ends, by the monotonic clock. Removed when it is over, at the latest when there are many.
+  readonly #pauses = new Map<string, number>();
+  // Everything under way, closed or not, and its end.
+  readonly #underWay = new Set<Promise<void>>();
+
+  constructor(tools: FlightTools) {
+    this.#tools = tools;
+  }
+
+  has(key: string): boolean {
+    return this.#byKey.has(key);
+  }
+
+  /** True while the fleet rests from a refresh of the key that has failed: another would find the pause, and nothing else. */
+  isPaused(key: string): boolean {
+    const untilMs = this.#pauses.get(key);
+    if (untilMs === undefined) return false;
+    if (this.#tools.runtime.monotonicMs() < untilMs) return true;
+    this.#pauses.delete(key);
+    return false;
+  }
+
+  /** The key's flight, made if there is none. One who has given up another rebuild of this process joins only a young one. */
+  board(names: KeyNames, passenger: Passenger, onBoarded?: (leave: () => void) => void): Promise<Outcome | undefined> {
+    const { key } = names;
+    const there = this.#byKey.get(key);
+    const { runtime, waitForLockMs } = this.#tools;
+    const hasGivenUp = runtime.monotonicMs() >= passenger.givesUpMs;
+    const isTooOld = hasGivenUp && there !== undefined && there.rebuildingMs > joinableMs(waitForLockMs);
+    if (there !== undefined && !isTooOld) return there.board(passenger, onBoarded);
+    const flight = new Flight(this.#tools, names, {
+      closed: () => {
+        if (this.#byKey.get(key) === flight) this.#byKey.delete(key);
+      },
+      paused: (untilMs) => {
+        if (this.#pauses.size >= MOST_PAUSES) this.#pauses.clear();
+        this.#pauses.set(key, untilMs);
+      },
+    });
+    this.#byKey.set(key, flight);
+    const outcome = flight.board(passenger, onBoarded);
+    const end = flight.fly();
+    this.#underWay.add(end);
+    void end.then(() => this.#underWay.delete(end));
+    return outcome;
+  }
+
+  /** Resolves when nothing is under way, what begins meanwhile included. */
+  async idle(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+  }
+}
