@@ -102,7 +102,8 @@ function messageOf(error: unknown): string {
   try {
     if (!(error instanceof Error)) return String(error);
     const { message } = error;
-    if (message !== "") return message.toString(); // It may be a symbol, in spite of its type.
+    // It may be a symbol, in spite of its type, and has no form as text then.
+    if (message !== "") return message.concat("");
     const { code, errors } = error as { code?: unknown; errors?: readonly unknown[] };
     if (Array.isArray(errors) && errors.length > 0) return messageOf(errors[0]);
     return typeof code === "string" ? code : error.name;
