@@ -274,7 +274,7 @@ export class CacheFence {
     checkRecompute(keyOf, "keyOf");
     const { shared, tagsOf } = resolveManyOptions(options, this.#options.perCall);
     const each = [...new Set(items)];
-    const hold = (): void => this.#way.links.any.holdForTurn();
+    const hold = (): void => this.#way.links.any.holdBack();
     const source = { recompute: bound(recompute), timeoutSeconds: shared.recomputeTimeoutSeconds };
     const batch = new Batch(each, source, this.#runtime);
     batch.onAnswer = hold;

@@ -18,14 +18,14 @@ export interface RedisClient {
   pttl(key: string): Promise<unknown>;
   type(key: string): Promise<string>;
   time(): Promise<unknown>;
+  zadd(key: string, score: number, member: string): Promise<unknown>;
+  zrem(key: string, ...members: string[]): Promise<unknown>;
+  publish(channel: string, message: string | Buffer): Promise<unknown>;
   eval(script: string, keyCount: number, ...keysAndArguments: (string | Buffer)[]): Promise<unknown>;
   evalsha(sha1: string, keyCount: number, ...keysAndArguments: (string | Buffer)[]): Promise<unknown>;
-  /** These two answer in bytes. They are there at run time, and in no type. */
+  /** The next two exist at run time in all of them, and in the types of none. */
   evalBuffer?(script: string, keyCount: number, ...keysAndArguments: (string | Buffer)[]): Promise<unknown>;
   evalshaBuffer?(sha1: string, keyCount: number, ...keysAndArguments: (string | Buffer)[]): Promise<unknown>;
-  publish(channel: string, message: string): Promise<unknown>;
-  zadd(key: string, score: number, member: string): Promise<unknown>;
-  zrem(key: string, member: string): Promise<unknown>;
   pexpire(key: string, ms: number): Promise<unknown>;
   // eslint-disable-next-line @typescript-eslint/no-explicit-any -- each event has arguments of its own
   on(event: string, listener: (...args: any[]) => void): unknown;
@@ -41,12 +41,12 @@ export const REQUIRED_COMMANDS = [
   "pttl",
   "type",
   "time",
-  "eval",
-  "evalsha",
-  "publish",
   "zadd",
   "zrem",
+  "publish",
   "pexpire",
+  "eval",
+  "evalsha",
   "on",
   "once",
   "off",

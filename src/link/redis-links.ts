@@ -1,4 +1,5 @@
 import type { RedisClient } from "./redis-client.js";
+import type { LinkState } from "./outage.js";
 import { RedisLink } from "./redis-link.js";
 import { slotOf } from "./slots.js";
 import type { Runtime } from "../runtime.js";
@@ -46,10 +47,12 @@ export class RedisLinks {
     return node.link;
   }
 
-  /** How Redis is: on a Cluster, the worst of its masters. */
-  get state(): "ready" | "lost" | "silent" {
-    const states = [this.any, ...[...this.#nodes.values()].map(({ link }) => link)].map((link) => link.state);
-    return states.includes("lost") ? "lost" : states.includes("silent") ? "silent" : "ready";
+  /** The worst of the links that are in use: a master that has left the Cluster counts no more. */
+  get state(): LinkState {
+    const masters = new Set(this.#nodes.size > 0 ? this.#client.slots?.map((nodes) => nodes[0]) : []);
+    const inUse = [...this.#nodes].filter(([master]) => masters.has(master)).map(([, { link }]) => link.state);
+    const states = [this.any.state, ...inUse];
+    return states.find((state) => state === "lost") ?? states.find((state) => state === "silent") ?? "ready";
   }
 
   /** Leaves nothing on the caller's client. */

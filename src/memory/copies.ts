@@ -1,4 +1,4 @@
-import { concernsTheKey, isScriptingDenied } from "../link/replies.js";
+import { kindOf } from "../link/replies.js";
 import type { MemoryStore } from "../options.js";
 import type { Conversation, Way } from "../protocol/conversation.js";
 import type { KeyNames } from "../protocol/key-names.js";
@@ -141,7 +141,7 @@ export class Copies {
 /** The server does not allow what a copy needs. */
 function isRefusal(error: unknown): boolean {
   return (
-    isScriptingDenied(error) ||
-    (error instanceof Error && concernsTheKey(error) && !error.message.includes("WRONGTYPE"))
+    kindOf(error) === "scripting-denied" ||
+    (error instanceof Error && kindOf(error) === "key" && !error.message.includes("WRONGTYPE"))
   );
 }

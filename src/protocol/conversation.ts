@@ -1,6 +1,6 @@
 import type { RedisClient } from "../link/redis-client.js";
 import { RedisLinks } from "../link/redis-links.js";
-import { isCrossSlot, isScriptingDenied } from "../link/replies.js";
+import { isCrossSlot, kindOf } from "../link/replies.js";
 import { ServerClock } from "../link/server-clock.js";
 import type { Runtime } from "../runtime.js";
 import { Fences } from "./fences.js";
@@ -100,7 +100,7 @@ export class Conversation {
     } catch (error) {
       // Names are asked for anew at each run: this one takes those that share a slot.
       if (isCrossSlot(error) && !needsSlots) this.needsSlots = true;
-      else if (isScriptingDenied(error) && !isWatched) this.#denial = { stream: this.client.stream };
+      else if (kindOf(error) === "scripting-denied" && !isWatched) this.#denial = { stream: this.client.stream };
       else throw error;
       return this.#choose(run, scripted, watched);
     }

@@ -2,7 +2,6 @@ import type { OwnConnection } from "../link/own-connection.js";
 import { openSubscriber } from "../link/own-connection.js";
 import type { RedisClient } from "../link/redis-client.js";
 import type { CancelTimer, Runtime } from "../runtime.js";
-import { detached } from "../runtime.js";
 import type { Message } from "./messages.js";
 import { channelOf, parseMessage } from "./messages.js";
 
@@ -122,7 +121,7 @@ export class Mailbox implements Member {
     if (this.#state.kind !== "closed" || nowMs < this.#state.notBeforeMs) return;
     let subscriber: Subscriber;
     try {
-      subscriber = detached(() => openSubscriber(this.#client, OPENING_TIMEOUT_MS) as Subscriber);
+      subscriber = openSubscriber(this.#client, OPENING_TIMEOUT_MS) as Subscriber;
     } catch {
       // A client that cannot be duplicated: its waiters look instead.
       this.#state = { kind: "closed", notBeforeMs: nowMs + DENIED_MS, isDenied: true };

@@ -1,5 +1,5 @@
 import type { RedisLink } from "../link/redis-link.js";
-import { concernsTheKey } from "../link/replies.js";
+import { kindOf } from "../link/replies.js";
 import type { CancelTimer } from "../runtime.js";
 import type { Conversation, Way } from "./conversation.js";
 import { foreignKeyError } from "./foreign-keys.js";
@@ -58,7 +58,7 @@ export class RebuildLock {
       (error: unknown) => {
         // Of a key that it may not touch nothing was taken. Any other error may answer a command that was sent again after
         // the first had taken the lock.
-        if (error instanceof Error && concernsTheKey(error)) return;
+        if (error instanceof Error && kindOf(error) === "key") return;
         free(firstToken(part));
         for (const held of new Set([outwaited, silent])) if (held !== undefined) free(takenToken(held, part));
       },

@@ -1,4 +1,6 @@
 import type { RedisClient } from "../link/redis-client.js";
+import { transactionFault } from "../link/redis-fault.js";
+import { isQueued, kindOf, wordsOf as inRedisWords } from "../link/replies.js";
 import type { KeyNames } from "./key-names.js";
 import type { Member } from "./mailbox.js";
 import type { Script } from "./scripts.js";
@@ -25,22 +27,27 @@ export class ScriptRunner {
    * order of two commands of which one is a script.
    */
   async run(script: Script, keys: readonly string[], args: readonly Word[], asBuffers = false): Promise<unknown> {
+    const reply = await this.#send(script, [...keys, ...args], keys.length, asBuffers);
+    if (isQueued(reply)) throw transactionFault();
+    return reply;
+  }
+
+  async #send(script: Script, words: readonly Word[], keyCount: number, asBuffers: boolean): Promise<unknown> {
     const client = this.#client;
-    const words = [...keys, ...args];
     if (this.#loaded.has(script)) {
       try {
         return asBuffers
-          ? await client.evalshaBuffer!(script.sha1, keys.length, ...words)
-          : await client.evalsha(script.sha1, keys.length, ...words);
+          ? await client.evalshaBuffer!(script.sha1, keyCount, ...words)
+          : await client.evalsha(script.sha1, keyCount, ...words);
       } catch (error) {
-        if (!(error instanceof Error && error.message.startsWith("NOSCRIPT"))) throw error;
+        if (kindOf(error) !== "no-script") throw error;
       }
     }
     // What is sent behind it finds it loaded, or is told NOSCRIPT.
     this.#loaded.add(script);
     return asBuffers
-      ? client.evalBuffer!(script.text, keys.length, ...words)
-      : client.eval(script.text, keys.length, ...words);
+      ? client.evalBuffer!(script.text, keyCount, ...words)
+      : client.eval(script.text, keyCount, ...words);
   }
 }
 
@@ -87,7 +94,7 @@ export class ScriptedSteps implements Steps {
     const reply = await this.#scripts.run(scripts.store, [names.lock, names.entry, names.audience], args);
     if (reply === "done" || reply === "refused" || reply === "foreign") return reply;
     // The error of a write inside the script, as text.
-    throw new Error(String(reply));
+    throw new Error(inRedisWords(String(reply)));
   }
 
   async free(names: KeyNames, token: Token, pauseMs: number): Promise<"done" | "refused"> {
@@ -112,7 +119,7 @@ export class ScriptedSteps implements Steps {
     const reply = await this.#scripts.run(scripts.fence, keys, args);
     const [kind, ...rest] = wordsOf(reply);
     if (kind === "foreign") return { kind };
-    if (kind === "failed") throw new Error(rest[0]);
+    if (kind === "failed") throw new Error(inRedisWords(rest[0] ?? ""));
     if (kind !== "done") throw unexpected(reply);
     const copies: CopyHolder[] = [];
     for (let i = 0; i + 1 < rest.length; i += 2) copies.push({ member: rest[i]!, leaseLeftMs: Number(rest[i + 1]) });

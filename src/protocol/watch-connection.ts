@@ -1,9 +1,7 @@
 import type { OwnConnection } from "../link/own-connection.js";
-import { OwnConnectionError, openOwnConnection } from "../link/own-connection.js";
+import { ofOwnConnection, openOwnConnection } from "../link/own-connection.js";
 import type { RedisClient } from "../link/redis-client.js";
-import { concernsTheKey, isCrossSlot } from "../link/replies.js";
 import type { Runtime } from "../runtime.js";
-import { detached } from "../runtime.js";
 
 /** The commands of the fallback, on a duplicate of the caller's client. */
 export interface WatchingClient extends OwnConnection {
@@ -92,15 +90,7 @@ export class WatchConnection {
       for (const [channel, message] of tell) connection.publish(channel, message).catch(() => undefined);
       return answer;
     } catch (error) {
-      // What the server answers is about the keys, but for "max number of clients reached" and the like; anything else is
-      // about this connection.
-      if (
-        concernsTheKey(error) ||
-        isCrossSlot(error) ||
-        (error instanceof Error && /^(?:OOM|READONLY|NOREPLICAS|MISCONF)/.test(error.message))
-      )
-        throw error;
-      throw new OwnConnectionError(`The connection for WATCH failed: ${String(error)}`, { cause: error });
+      throw ofOwnConnection(error);
     } finally {
       isOver = true;
       cancelDeadline();
@@ -108,7 +98,7 @@ export class WatchConnection {
   }
 
   #connect(timeoutMs: number): WatchingClient {
-    const connection = detached(() => openOwnConnection(this.#client, timeoutMs) as WatchingClient);
+    const connection = openOwnConnection(this.#client, timeoutMs) as WatchingClient;
     connection.on("end", () => {
       this.#drop(connection);
     });

@@ -2,14 +2,14 @@ import { EventEmitter } from "node:events";
 import { Writable } from "node:stream";
 import { describe, expect, it, vi } from "vitest";
 import { RedisUnavailableError } from "../../src/errors.js";
+import { OwnConnectionError } from "../../src/link/own-connection.js";
 import type { RedisClient } from "../../src/link/redis-client.js";
 import { RedisFault, RedisLink } from "../../src/link/redis-link.js";
 import { type Deferred, deferred } from "../support/deferred.js";
 import { ManualRuntime, settle } from "../support/manual-runtime.js";
 
 const timeoutMs = 1_000;
-// The deadline, and the longest that the link takes to see it.
-const deadlineMs = timeoutMs + 100;
+const deadlineMs = timeoutMs;
 const never = () => new Promise<never>(() => undefined);
 
 /** A client that answers nothing by itself: its status, its probes and every reply are the test's. */
@@ -63,6 +63,10 @@ function setUp(status: string | undefined = "ready") {
   return { runtime, client, link, onRecovery, send, isOpen, fallSilent };
 }
 
+function throwIt(thrown: unknown): never {
+  throw thrown;
+}
+
 /** Looks at a promise without waiting for it. */
 function outcomeOf(promise: Promise<unknown>) {
   const outcome: { isSettled: boolean; value?: unknown; error?: unknown } = { isSettled: false };
@@ -85,16 +89,65 @@ describe("a reply", () => {
     ).toBe(5);
   });
 
-  it("that its decoder cannot read rejects, and is waited for no longer", async () => {
-    const { link } = setUp();
+  it("that its decoder cannot read is a failure of the client, and is waited for no longer", async () => {
+    const { link, runtime, isOpen } = setUp();
     const error = new TypeError("not an array");
     const read = link.read(
-      async () => "QUEUED",
+      async () => "reply",
       () => {
         throw error;
       },
     );
-    await expect(read).rejects.toBe(error);
+    const fault = await read.catch((thrown: unknown) => thrown);
+    expect(fault).toBeInstanceOf(RedisFault);
+    const shown = (fault as RedisFault).toError("key");
+    expect(shown).toBeInstanceOf(RedisUnavailableError);
+    expect(shown.message).toContain("not an array");
+    expect(shown.cause).toBe(error);
+    await runtime.advance(deadlineMs);
+    expect(isOpen()).toBe(true);
+  });
+
+  it.each(["QUEUED", Buffer.from("QUEUED")])(
+    "that puts the command into the application's transaction says so, in every way of sending: %o",
+    async (queued) => {
+      const { link } = setUp();
+      const command = async () => queued;
+      for (const sent of [link.send(command), link.read(command, String), link.deliver(command, 0)]) {
+        const fault = await sent.catch((thrown: unknown) => thrown);
+        expect(fault).toBeInstanceOf(RedisFault);
+        expect((fault as RedisFault).toError("key")).toMatchObject({
+          name: "RedisUnavailableError",
+          message: expect.stringContaining("transaction open on this client's connection (MULTI)") as string,
+        });
+      }
+    },
+  );
+
+  it.each([
+    ["throws", () => JSON.parse("{") as never, "JSON"],
+    ["throws what is no error", () => throwIt("text"), "text"],
+    ["returns no promise", () => undefined, "no promise"],
+  ])("of a client that %s is a failure of the client, in every way of sending", async (_, act, text) => {
+    const { link, isOpen } = setUp();
+    const command = act as unknown as () => Promise<string>;
+    for (const sent of [link.send(command), link.read(command, String), link.deliver(command, 0)]) {
+      const fault = await sent.catch((thrown: unknown) => thrown);
+      expect(fault).toBeInstanceOf(RedisFault);
+      expect((fault as RedisFault).toError("key")).toBeInstanceOf(RedisUnavailableError);
+      expect((fault as RedisFault).message).toContain(text);
+    }
+    // Nothing was sent, so nothing was left unanswered.
+    expect(isOpen()).toBe(true);
+  });
+
+  it("of a client that could not be shown a key is in the words of Redis, without those of the script", async () => {
+    const { link } = setUp();
+    const error = new Error(
+      "ERR Error running script (call to f_0a): @user_script:2: WRONGTYPE Operation against a key",
+    );
+    const shown = await link.send(() => Promise.reject(error)).catch((thrown: unknown) => thrown);
+    expect(shown).toMatchObject({ message: "WRONGTYPE Operation against a key", cause: error });
   });
 
   it("is waited for until the deadline, and no longer", async () => {
@@ -102,13 +155,15 @@ describe("a reply", () => {
     const { result } = send();
     await runtime.advance(timeoutMs - 1);
     expect(result.isSettled).toBe(false);
-    await runtime.advance(101);
+    await runtime.advance(1);
     const fault = result.error as RedisFault;
     expect(fault).toBeInstanceOf(RedisFault);
-    const error = fault.toError("user:1") as RedisUnavailableError;
+    const error = fault.toError("user:1");
     expect(error).toBeInstanceOf(RedisUnavailableError);
-    expect(error.key).toBe("user:1");
-    expect(error.message).toBe('Redis did not answer within redisTimeout (1 s); key "user:1"');
+    expect(error).toMatchObject({
+      key: "user:1",
+      message: 'Redis did not answer within redisTimeout (1 s); key "user:1"',
+    });
   });
 
   it("has a deadline counted from the tick in which its command was sent", async () => {
@@ -137,7 +192,6 @@ describe("a reply", () => {
   it.each([
     "NOPERM No permissions to access a key",
     "WRONGTYPE Operation against a key holding the wrong kind of value",
-    "ERR Error running script: WRONGTYPE Operation against a key",
     "ERR The user executing the script can't run this command or subcommand",
     "ERR The user executing the script can't access at least one of the keys mentioned",
   ])("that concerns the key is the error that it is: %s", async (message) => {
@@ -199,8 +253,8 @@ describe("the socket", () => {
     };
     const read = () => void link.read(write, (reply) => reply).catch(() => undefined);
     const send = () => void link.send(write).catch(() => undefined);
-    const deliver = () => void link.deliver(write, 0).catch(() => undefined);
-    return { client, socket, written, read, send, deliver };
+    const deliver = () => void link.deliver(write, Infinity).catch(() => undefined);
+    return { client, link, socket, written, read, send, deliver };
   };
 
   it("gets the first read of a turn at once, and the others together before anything is awaited", async () => {
@@ -232,6 +286,45 @@ describe("the socket", () => {
     read();
     await Promise.resolve();
     expect(written).toEqual([1, 1, 1, 2, 1, 1]);
+    expect(socket.writableCorked).toBe(0);
+  });
+
+  it.each(["read", "send", "deliver"] as const)(
+    "gets all of a turn in one write where that is wanted, here by %s",
+    async (way) => {
+      const up = setUpSocket("ready");
+      for (let turn = 0; turn < 2; turn++) {
+        up.written.length = 0;
+        up.link.holdBack();
+        up[way]();
+        up[way]();
+        // As a chain of promises goes on, for each of many items.
+        await Promise.all(
+          Array.from({ length: 100 }, async (_, number) => {
+            for (let hops = 0; hops < number % 7; hops++) await Promise.resolve();
+            up.link.holdBack();
+            up[way]();
+          }),
+        );
+        expect(up.written).toEqual([]);
+        await settle();
+        expect(up.written).toEqual([102]);
+        expect(up.socket.writableCorked).toBe(0);
+      }
+      up.send();
+      expect(up.written).toEqual([102, 1]);
+    },
+  );
+
+  it("holds nothing back on purpose where there is none, or none yet", async () => {
+    const { client, link, socket, send, written } = setUpSocket("connecting");
+    link.holdBack();
+    send();
+    expect(written).toEqual([1]);
+    Object.assign(client, { stream: undefined, status: "ready" });
+    link.holdBack();
+    send();
+    await settle();
     expect(socket.writableCorked).toBe(0);
   });
 
@@ -332,6 +425,7 @@ describe("a silent Redis", () => {
     await settle();
     send();
     earlier.reply.resolve("reply");
+    await settle();
     await runtime.advance(deadlineMs);
     expect(isOpen()).toBe(false);
   });
@@ -343,7 +437,10 @@ describe("a silent Redis", () => {
     reply.reject(error);
     await settle();
     expect(result.error).toBeInstanceOf(RedisFault);
-    expect((result.error as RedisFault).toError("key")).toBe(error);
+    const shown = (result.error as RedisFault).toError("key");
+    expect(shown).toBeInstanceOf(RedisUnavailableError);
+    expect(shown.message).toBe('The client gave the command up: Command timed out; key "key"');
+    expect(shown.cause).toBe(error);
     expect(isOpen()).toBe(false);
   });
 
@@ -429,6 +526,152 @@ describe("a lost connection", () => {
   });
 });
 
+describe("the backlog of this process", () => {
+  /** Sends n commands in one turn. */
+  const sendMany = (up: ReturnType<typeof setUp>, count: number) => Array.from({ length: count }, up.send);
+
+  it("is no silence: while older replies come, a younger command waits on, however long", async () => {
+    const up = setUp();
+    const sent = sendMany(up, 20);
+    await settle();
+    const younger = up.send();
+    for (const { reply, result } of sent) {
+      await up.runtime.advance(timeoutMs - 1);
+      expect(result.isSettled).toBe(false);
+      reply.resolve("reply");
+      await settle();
+      expect(result.value).toBe("reply");
+    }
+    await up.runtime.advance(timeoutMs - 1);
+    younger.reply.resolve("reply");
+    await settle();
+    expect(younger.result.value).toBe("reply");
+    expect(up.link.state).toBe("ready");
+  });
+
+  it("ends with the last reply that comes: a Redis that falls silent costs one deadline from there", async () => {
+    const up = setUp();
+    const [first, ...sent] = sendMany(up, 10);
+    await settle();
+    const younger = up.send();
+    await up.runtime.advance(900);
+    first!.reply.resolve("reply");
+    await settle();
+    await up.runtime.advance(timeoutMs - 1);
+    expect(younger.result.isSettled).toBe(false);
+    await up.runtime.advance(1);
+    for (const { result } of [...sent, younger]) expect(result.error).toBeInstanceOf(RedisFault);
+    expect(up.link.state).toBe("silent");
+  });
+
+  it("gives nothing to a command that a younger one has overtaken: its reply is lost, or slow by itself", async () => {
+    const up = setUp();
+    const lost = up.send();
+    await settle();
+    for (let tenths = 0; tenths < 10; tenths++) {
+      const younger = up.send();
+      await up.runtime.advance(99);
+      younger.reply.resolve("reply");
+      await up.runtime.advance(1);
+    }
+    expect(lost.result.error).toBeInstanceOf(RedisFault);
+    expect(up.link.state).toBe("ready");
+  });
+
+  it("is told from a reply that was lost within its turn, which is no silence", async () => {
+    const up = setUp();
+    const lost = up.send();
+    up.send().reply.resolve("reply");
+    await settle();
+    await up.runtime.advance(deadlineMs);
+    expect(lost.result.error).toBeInstanceOf(RedisFault);
+    expect(up.link.state).toBe("ready");
+  });
+
+  it("is remembered though replies come after their deadline", async () => {
+    const up = setUp();
+    const first = await up.fallSilent();
+    const second = up.link.deliver(up.send().command, Infinity);
+    second.catch(() => undefined);
+    await up.runtime.advance(900);
+    first.reply.resolve("reply");
+    await settle();
+    expect(up.link.state).toBe("ready");
+    const third = up.send();
+    await up.runtime.advance(500);
+    expect(third.result.isSettled).toBe(false);
+  });
+});
+
+describe("a deadline", () => {
+  it("is kept to the millisecond, and the usual lateness of many timers does not add up", async () => {
+    const runtime = new ManualRuntime();
+    const real = runtime.startTimer.bind(runtime);
+    runtime.startTimer = (delayMs, ref, run) => real(delayMs + 20, ref, run);
+    const link = new RedisLink(new SilentClient("ready") as unknown as RedisClient, timeoutMs, runtime);
+    const result = outcomeOf(link.send(never));
+    await runtime.advance(timeoutMs + 40);
+    expect(result.error).toBeInstanceOf(RedisFault);
+  });
+});
+
+describe("the state", () => {
+  it("is told from outside, as it is now", async () => {
+    const { runtime, client, link, fallSilent } = setUp("connecting");
+    expect(link.state).toBe("ready");
+    await fallSilent();
+    expect(link.state).toBe("silent");
+    client.become("ready");
+    expect(link.state).toBe("ready");
+    client.become("reconnecting");
+    expect(link.state).toBe("lost");
+    client.status = "ready"; // The event comes a moment later.
+    expect(link.state).toBe("ready");
+    await fallSilent();
+    expect(link.state).toBe("silent");
+    client.become("close");
+    expect(link.state).toBe("lost");
+    client.become("ready");
+    expect(link.state).toBe("ready");
+    await runtime.advance(0);
+  });
+
+  it("of a client that never connected tells why, without a listener that would hide it from the application", async () => {
+    const { client, runtime, link } = setUp("connecting");
+    const refused = new Error("connect ECONNREFUSED 127.0.0.1:1");
+    Object.assign(client, { connector: { firstError: refused } });
+    const sent = outcomeOf(link.send(never));
+    expect(client.eventNames()).toEqual([]);
+    await runtime.advance(deadlineMs);
+    const shown = (sent.error as RedisFault).toError("key");
+    expect(shown).toBeInstanceOf(RedisUnavailableError);
+    expect(shown.message).toBe(
+      'The client could not connect to Redis within redisTimeout (1 s): connect ECONNREFUSED 127.0.0.1:1; key "key"',
+    );
+    expect(shown.cause).toBe(refused);
+    client.become("ready");
+    const later = outcomeOf(link.send(never));
+    await runtime.advance(deadlineMs);
+    expect((later.error as Error).message).toContain("did not answer");
+  });
+});
+
+describe("an own connection that fails", () => {
+  it("passes, and says nothing of the client, whose commands go on", async () => {
+    const { link, isOpen } = setUp();
+    const closed = new Error("Connection is closed.");
+    const fault = await link
+      .send(() => Promise.reject(new OwnConnectionError(closed)))
+      .catch((thrown: unknown) => thrown);
+    expect(fault).toBeInstanceOf(RedisFault);
+    const shown = (fault as RedisFault).toError("key");
+    expect(shown).toBeInstanceOf(RedisUnavailableError);
+    expect(shown.cause).toBe(closed);
+    expect(shown.message).toContain("connection of cachefence's own");
+    expect(isOpen()).toBe(true);
+  });
+});
+
 describe("the client", () => {
   const outages: [string, (up: ReturnType<typeof setUp>) => Promise<unknown>, (client: SilentClient) => void][] = [
     ["a silence", ({ fallSilent }) => fallSilent(), () => undefined],
@@ -471,74 +714,103 @@ describe("the client", () => {
 });
 
 describe("a command that must not be left undone", () => {
-  it("is answered like any other while Redis is there", async () => {
-    const { link, runtime } = setUp();
+  const noReplicas = () => Promise.reject(new Error("NOREPLICAS Not enough good replicas to write."));
+
+  it("is answered like any other while Redis is there, and then never sent again", async () => {
+    const { runtime, link } = setUp();
     const command = vi.fn(async () => "reply");
-    expect(await link.deliver(command, 60_000)).toBe("reply");
+    expect(await link.deliver(command, Infinity)).toBe("reply");
+    expect(runtime.refs).toBe(0);
     await runtime.advance(60_000);
     expect(command).toHaveBeenCalledTimes(1);
   });
 
   it("is handed over during an outage too, which its sender is told of at once", async () => {
-    const { client, link, runtime } = setUp();
+    const { client, link } = setUp();
     client.become("reconnecting");
-    const reply = deferred<string>();
-    const command = vi.fn(() => reply.promise);
-    await expect(link.deliver(command, 60_000)).rejects.toThrow("lost its connection");
-    expect(command).toHaveBeenCalledTimes(1);
-    client.become("ready");
-    reply.resolve("reply");
-    await settle();
-    await runtime.advance(60_000);
+    const command = vi.fn(async () => "reply");
+    await expect(link.deliver(command, Infinity)).rejects.toThrow("lost its connection");
     expect(command).toHaveBeenCalledTimes(1);
   });
 
   it.each([
     "NOREPLICAS Not enough good replicas to write.",
-    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+    "MISCONF Redis is configured to save RDB snapshots",
     "READONLY You can't write against a read only replica.",
-    "@user_script: 29: -OOM command not allowed when used memory > 'maxmemory'.",
-    "Reached the max retries per request limit",
-  ])("is tried again for a reason that passes, until it is done: %s", async (message) => {
-    const { link, runtime } = setUp();
-    const command = vi.fn(async () => "reply");
-    for (let failure = 0; failure < 3; failure++) command.mockRejectedValueOnce(new Error(message));
-    await expect(link.deliver(command, 60_000)).rejects.toBeInstanceOf(RedisFault);
-    for (let tenths = 0; tenths < 10; tenths++) {
-      await runtime.advance(100);
-      await settle();
-    }
-    expect(command.mock.calls.length).toBeGreaterThanOrEqual(3);
-    expect(runtime.refs).toBe(0);
-  });
-
-  it("is tried no longer than until its time is over, and not while the client still has it", async () => {
-    const { link, runtime } = setUp();
-    const command = vi.fn(() => Promise.reject(new Error("NOREPLICAS Not enough good replicas to write.")));
-    await expect(link.deliver(command, 1_000)).rejects.toBeInstanceOf(RedisFault);
-    for (let tenths = 0; tenths < 50; tenths++) {
-      await runtime.advance(100);
-      await settle();
-    }
-    expect(command.mock.calls.length).toBeLessThanOrEqual(10);
-    const hanging = vi.fn(() => new Promise(() => undefined));
-    const result = outcomeOf(link.deliver(hanging, 60_000));
-    await runtime.advance(deadlineMs);
-    expect(result.error).toBeInstanceOf(RedisFault);
-    await runtime.advance(30_000);
-    expect(hanging).toHaveBeenCalledTimes(1);
-  });
-
-  it.each([
-    "WRONGTYPE Operation against a key",
-    "NOPERM this user has no permissions",
-    "ERR ACL failure in script: User u has no permissions to run the 'hset' command",
-  ])("is not tried again for an error about the key, which its sender gets: %s", async (message) => {
-    const { link, runtime } = setUp();
+    "BUSY Redis is busy running a script",
+    "LOADING Redis is loading the dataset in memory",
+    "CLUSTERDOWN The cluster is down",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+    "OOM command not allowed when used memory > 'maxmemory'.",
+    "Connection is closed.",
+  ])("is sent again every 100 ms until Redis takes it: %s", async (message) => {
+    const { runtime, link } = setUp(undefined);
     const command = vi.fn(() => Promise.reject(new Error(message)));
-    await expect(link.deliver(command, 60_000)).rejects.toThrow(message);
-    await runtime.advance(10_000);
-    expect(command).toHaveBeenCalledTimes(1);
+    await expect(link.deliver(command, Infinity)).rejects.toBeInstanceOf(RedisFault);
+    await runtime.advance(350);
+    expect(command).toHaveBeenCalledTimes(4);
+    command.mockImplementation(async () => undefined as never);
+    await runtime.advance(100);
+    expect(command).toHaveBeenCalledTimes(5);
+    await runtime.advance(60_000);
+    expect(command).toHaveBeenCalledTimes(5);
+    expect(runtime.delaysMs).toEqual([]);
+  });
+
+  it("is sent again after it was put into the application's transaction, which may be discarded", async () => {
+    const { runtime, link } = setUp();
+    const command = vi.fn(async () => "QUEUED");
+    await expect(link.deliver(command, Infinity)).rejects.toBeInstanceOf(RedisFault);
+    command.mockImplementation(async () => "reply");
+    await runtime.advance(60_000);
+    expect(command).toHaveBeenCalledTimes(2);
+  });
+
+  it.each(["WRONGTYPE Operation against a key", "NOPERM No permissions to access a key"])(
+    "is not sent again where the key itself stands against it: %s",
+    async (message) => {
+      const { runtime, link } = setUp();
+      const command = vi.fn(() => Promise.reject(new Error(message)));
+      await expect(link.deliver(command, Infinity)).rejects.toThrow(message);
+      await runtime.advance(60_000);
+      expect(command).toHaveBeenCalledTimes(1);
+    },
+  );
+
+  it("is given up in the end, and leaves no timer", async () => {
+    const { runtime, link } = setUp();
+    const command = vi.fn(noReplicas);
+    await expect(link.deliver(command, 1_000)).rejects.toBeInstanceOf(RedisFault);
+    await runtime.advance(60_000);
+    expect(command).toHaveBeenCalledTimes(10);
+    expect(runtime.delaysMs).toEqual([]);
+  });
+
+  it("is never attempted twice at once: the next attempt waits until the client has done with the last", async () => {
+    const { runtime, link } = setUp();
+    const reply = deferred<string>();
+    const command = vi.fn(() => reply.promise);
+    const result = outcomeOf(link.deliver(command, Infinity));
+    await runtime.advance(60_000);
+    expect(result.error).toBeInstanceOf(RedisFault);
+    expect(command).toHaveBeenCalledTimes(1); // It may still run.
+    reply.reject(new Error("Reached the max retries per request limit"));
+    await settle();
+    await runtime.advance(100);
+    expect(command).toHaveBeenCalledTimes(2);
+  });
+
+  it("is one of many that a read-only server refuses: a few try for all, and all follow the first", async () => {
+    const { runtime, link } = setUp();
+    const commands = Array.from({ length: 1_000 }, () => vi.fn(noReplicas as () => Promise<string>));
+    await Promise.allSettled(commands.map((command) => link.deliver(command, Infinity)));
+    const sent = () => commands.reduce((sum, { mock }) => sum + mock.calls.length, 0);
+    await runtime.advance(1_000);
+    expect(sent()).toBe(1_000 + 100);
+    for (const command of commands) command.mockImplementation(async () => "reply");
+    await runtime.advance(100);
+    expect(sent()).toBe(1_000 + 100 + 1_000);
+    expect(runtime.refs).toBe(0);
   });
 });
 
