@@ -52,6 +52,9 @@ export class Conversation {
     this.mailbox = new Mailbox(client, runtime);
     this.scripts = new ScriptRunner(client);
     this.fences = new Fences(this);
+    this.mailbox.onClientEnd = () => {
+      this.close();
+    };
     this.#watching = new WatchConnection(client, runtime);
     this.#watching.onEnd = () => {
       this.#denial = undefined;

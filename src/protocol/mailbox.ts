@@ -55,8 +55,8 @@ export class Mailbox implements Member {
   /** Told of each fence of a key that this member may have a copy of; and of each confirmation. */
   onFenced: (message: Extract<Message, { kind: "fenced" }>) => void = () => undefined;
   onConfirmed: (fence: string, member: string) => void = () => undefined;
-  /** Told when the mailbox is not live any more, or is for the first time denied. */
-  onLost: () => void = () => undefined;
+  /** Told when the caller's client has ended: nothing of ours is to outlive it. */
+  onClientEnd: () => void = () => undefined;
 
   constructor(client: RedisClient, runtime: Runtime) {
     this.#client = client;
@@ -160,7 +160,6 @@ export class Mailbox implements Member {
     const pauseMs = isDenied ? DENIED_MS : this.#pauseMs;
     this.#pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.#pauseMs * 2));
     this.#state = { kind: "closed", notBeforeMs: nowMs + pauseMs, isDenied };
-    this.onLost();
     this.#tellAll();
     this.#watch();
   }
@@ -171,7 +170,7 @@ export class Mailbox implements Member {
     this.#cancelTimer = undefined;
     if (!this.#isWanted) return;
     if (this.#client.status === "end") {
-      this.close();
+      this.onClientEnd();
       return;
     }
     const state = this.#state;

@@ -1,4 +1,5 @@
 // A process of a fleet: does what the test asks for, see service.ts.
+import * as scripts from "../../src/protocol/scripts.js";
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CacheFence, RecomputeError, type RecomputeContext } from "cachefence";
@@ -102,11 +103,12 @@ async function getOrSet(ask: Commands["getOrSet"]["ask"]): Promise<Result[]> {
 
 function snag({ on, isSent }: Snag): null {
   const client = current().client as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
-  for (const command of on === "claim" ? ["set"] : ["eval", "evalsha"]) {
+  const script = on === "claim" ? scripts.claim : scripts.store;
+  for (const command of ["eval", "evalsha"]) {
     const original = client[command]?.bind(client);
     if (original === undefined) throw new Error(`The client has no ${command}`);
     client[command] = (...args) => {
-      if (on === "store" && !args.includes("hset")) return original(...args);
+      if (args[0] !== script.text && args[0] !== script.sha1) return original(...args);
       const tell = (): void => send({ type: "snagged" });
       if (isSent) void original(...args).then(tell);
       else tell();

@@ -1,0 +1,175 @@
+import { CacheFence, RecomputeError } from "cachefence";
+import type { Redis } from "ioredis";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
+import { systemRuntime } from "../../src/runtime.js";
+import { waitersOf } from "../support/audience.js";
+import { deferred } from "../support/deferred.js";
+import { describeRedis, removeKeys, uniquePrefix } from "../support/describe-redis.js";
+import { majors } from "../support/ioredis.js";
+import { ManualRuntime } from "../support/manual-runtime.js";
+import { until } from "../support/waiting.js";
+
+for (const major of majors) {
+  describeRedis(`the calls aboard a flight, ioredis ${major.name}`, (url) => {
+    const prefix = uniquePrefix();
+    let namespace: string;
+    let tests = 0;
+    let raw: Redis;
+    const clients: Redis[] = [];
+
+    beforeAll(() => {
+      raw = new major.Redis(url);
+    });
+    beforeEach(() => {
+      namespace = `${prefix}${++tests}:`;
+    });
+    afterEach(() => {
+      for (const client of clients.splice(0)) client.disconnect();
+    });
+    afterAll(async () => {
+      await removeKeys(raw, prefix);
+      raw.disconnect();
+    });
+
+    /** A client of its own: another process. */
+    const connect = (): Redis => {
+      const client = new major.Redis(url);
+      clients.push(client);
+      return client;
+    };
+    const open = (options: ConstructorParameters<typeof CacheFence>[1] = {}) =>
+      new CacheFence(
+        connect(),
+        { namespace, redisTimeout: 20, waitForLock: 60, retryAfter: 0, ...options },
+        { ...systemRuntime, random: () => 1 },
+      );
+    const lockOf = (key: string) => raw.get(`${namespace}${key}:lock`);
+    const unused = (): Promise<string> => Promise.reject(new Error("must not be called"));
+    async function writeStale(key: string, value: string): Promise<void> {
+      const [seconds] = (await raw.time()).map(Number);
+      await raw.hset(namespace + key, { v: JSON.stringify(value), delta: "1", expiry: String(seconds! - 1) });
+      await raw.pexpire(namespace + key, 600_000);
+    }
+
+    it("that all leave before a rebuild has begun leave nobody for whom one would begin", async () => {
+      const [holder, other] = [open(), open()];
+      const gate = deferred<string>();
+      const failed = holder.getOrSet("k", 60, () => gate.promise).catch((error: unknown) => error);
+      await until("it holds the lock", async () => (await lockOf("k")) !== null);
+      const controller = new AbortController();
+      const recompute = vi.fn(unused);
+      const waiting = other.getOrSet("k", 60, recompute, { signal: controller.signal });
+      await until("it waits", async () => (await waitersOf(raw, `${namespace}k`)) === 1);
+      controller.abort(new Error("left"));
+      await expect(waiting).rejects.toThrow("left");
+      gate.reject(new Error("source down"));
+      expect(await failed).toBeInstanceOf(RecomputeError);
+      await other.idle();
+      await holder.idle();
+      expect(recompute).not.toHaveBeenCalled();
+      expect(await lockOf("k")).toBeNull();
+    });
+
+    it("go on without the first: the next one's recompute is called", async () => {
+      const [holder, other] = [open(), open()];
+      const gate = deferred<string>();
+      const failed = holder.getOrSet("k", 60, () => gate.promise).catch((error: unknown) => error);
+      await until("it holds the lock", async () => (await lockOf("k")) !== null);
+      const controller = new AbortController();
+      const first = other.getOrSet("k", 60, unused, { signal: controller.signal });
+      const second = other.getOrSet("k", 60, () => "second's");
+      await until(
+        "both wait",
+        async () => (await waitersOf(raw, `${namespace}k`)) === 1 && other.stats().coalesced === 1,
+      );
+      controller.abort(new Error("left"));
+      await expect(first).rejects.toThrow("left");
+      gate.reject(new Error("source down"));
+      await failed;
+      expect(await second).toBe("second's");
+    });
+
+    it("wait 2 * waitForLock from when each asked, for all holders and their own process' rebuilds together", async () => {
+      const runtime = new ManualRuntime();
+      const cache = new CacheFence(
+        connect(),
+        { namespace, waitForLock: 1, lockTimeout: 600, redisTimeout: 60 },
+        runtime,
+      );
+      await raw.set(`${namespace}k:lock`, `cachefence:N${"f".repeat(16)}-${"f".repeat(12)}`, "PX", 600_000);
+      const begun: string[] = [];
+      const hang = (name: string) => () => {
+        begun.push(name);
+        return new Promise<string>(() => undefined);
+      };
+      void cache.getOrSet("k", 60, hang("first"));
+      const second = cache.getOrSet("k", 60, () => "second's");
+      await until("it waits", async () => {
+        await runtime.advance(1);
+        return (await waitersOf(raw, `${namespace}k`)) === 1;
+      });
+      // The foreign holder's time is over: the flight takes over, and its recompute hangs too.
+      await until("it has taken over", async () => {
+        await runtime.advance(50);
+        return begun.length === 1;
+      });
+      expect(runtime.monotonicNowMs).toBeLessThan(2_000);
+      await until("the second acts for itself", async () => {
+        await runtime.advance(50);
+        return cache.stats().rebuilds === 2;
+      });
+      expect(await second).toBe("second's");
+      // When it asked, and twice the patience; what is more is the steps of this test.
+      expect(runtime.monotonicNowMs).toBeLessThan(2_600);
+    });
+
+    it("with nothing to serve are not starved by the refreshes of others", async () => {
+      await writeStale("k", "old");
+      const cache = open();
+      const holder = open();
+      const gate = deferred<string>();
+      const rebuilt = holder.getOrSet("k", 60, () => gate.promise, { staleFor: 0 });
+      await until("it holds the lock", async () => (await lockOf("k")) !== null);
+      // Others refresh all the time, and get nothing from it but what they have.
+      let isRefreshing = true;
+      const refreshing = (async () => {
+        while (isRefreshing) expect(await cache.getOrSet("k", 60, unused, { staleFor: 600 })).toMatch(/old|new/);
+      })();
+      const strict = cache.getOrSet("k", 60, unused, { staleFor: 0 });
+      await until("it waits", async () => (await waitersOf(raw, `${namespace}k`)) === 1);
+      gate.resolve("new");
+      expect(await Promise.all([strict, rebuilt])).toEqual(["new", "new"]);
+      isRefreshing = false;
+      await refreshing;
+    });
+
+    it("make a fill of a refresh that nobody with nothing had boarded before: it waits for the holder", async () => {
+      await writeStale("k", "old");
+      const [holder, cache] = [open(), open()];
+      const gate = deferred<string>();
+      const rebuilt = holder.getOrSet("k", 60, () => gate.promise);
+      await until("it holds the lock", async () => (await lockOf("k")) !== null);
+      const served = cache.getOrSet("k", 60, unused, { staleFor: 600 });
+      const strict = cache.getOrSet("k", 60, unused);
+      await until("it waits", async () => (await waitersOf(raw, `${namespace}k`)) === 1);
+      gate.resolve("new");
+      expect(await Promise.all([rebuilt, strict])).toEqual(["new", "new"]);
+      expect(await served).toMatch(/old|new/);
+    });
+
+    it("rest after a refresh that failed, the whole fleet of them, but for who has nothing to serve", async () => {
+      await writeStale("k", "old");
+      const [one, other] = [open({ staleFor: 600, retryAfter: 600 }), open({ staleFor: 600, retryAfter: 600 })];
+      const failing = vi.fn(() => Promise.reject(new Error("source down")));
+      expect(await one.getOrSet("k", 60, failing)).toBe("old");
+      for (let call = 0; call < 10; call++) {
+        expect(await one.getOrSet("k", 60, failing)).toBe("old");
+        expect(await other.getOrSet("k", 60, failing)).toBe("old");
+      }
+      expect(failing).toHaveBeenCalledTimes(1);
+      expect(await lockOf("k")).toMatch(/:P$/);
+      expect(await other.getOrSet("k", 60, () => "new", { staleFor: 0 })).toBe("new");
+      expect(await one.getOrSet("k", 60, failing)).toBe("new");
+    });
+  });
+}
