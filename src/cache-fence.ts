@@ -425,18 +425,23 @@ export class CacheFence {
   }
 
   #read(names: KeyNames): Promise<StoredEntry<StoredValue>> {
-    return this.#readKeeping(names, this.#reader.entryOf(names), (stored) => typeof stored === "object");
+    return this.#readKeeping(names, ENTRY_FIELDS, this.#reader.entryOf(names), (stored) => typeof stored === "object");
   }
 
   /** One read in this tick; where the key is worth a copy, one that makes it. */
-  #readKeeping<T>(names: KeyNames, decode: (fields: readonly (Buffer | null)[]) => T, isKept: (content: T) => boolean) {
+  #readKeeping<T>(
+    names: KeyNames,
+    fields: readonly string[],
+    decode: (reply: readonly (Buffer | null)[]) => T,
+    isKept: (content: T) => boolean,
+  ): Promise<T> {
     return this.#reader.inTick(names.entry, () => {
-      const enlisting = this.#copies?.enlisting(names, ENTRY_FIELDS);
-      if (enlisting === undefined) return { fetch: plainRead(names), decode };
+      const enlisting = this.#copies?.enlisting(names, fields);
+      if (enlisting === undefined) return { fetch: (client) => client.hmgetBuffer(names.entry, ...fields), decode };
       return {
         fetch: enlisting.fetch,
-        decode: (fields) => {
-          const content = decode(fields);
+        decode: (reply) => {
+          const content = decode(reply);
           if (isKept(content)) enlisting.keep(content);
           return content;
         },
@@ -452,8 +457,8 @@ export class CacheFence {
         const names = this.#naming.tagNamesOf(tag);
         const copied = this.#copies?.get(tagKeyOf(tag), this.#runtime.monotonicMs()) as string | undefined;
         if (copied !== undefined) return copied;
-        const read = await this.#readKeeping(names, stateIn, (state) => state !== "");
-        return read === "" ? this.#tags.make(names) : read;
+        const state = await this.#readKeeping(names, [names.mark], stateIn, (read) => read !== "");
+        return state === "" ? this.#tags.make(names) : state;
       }),
     );
     return states.join(",");
@@ -833,10 +838,6 @@ async function eachOf<A, T>(
 function ofItem(error: unknown, key: string): unknown {
   if (!(error instanceof RecomputeError && error.cause instanceof RecomputeTimeoutError)) return error;
   return new RecomputeTimeoutError(key, error.cause.seconds);
-}
-
-function plainRead({ entry }: KeyNames): (client: RedisClient) => Promise<(Buffer | null)[]> {
-  return (client) => client.hmgetBuffer(entry, ...ENTRY_FIELDS);
 }
 
 /** A tag's state among the fields; "" if it is missing. */

@@ -15,12 +15,15 @@ export class KeyNames {
   readonly key: string;
   /** The hash that holds its entry (or its state). */
   readonly entry: string;
+  /** The field by which that is known to be ours: of an entry its value, of a tag its state. Neither is taken for the other. */
+  readonly mark: "v" | "state";
   readonly #keyPrefix: string;
   readonly #rule: SlotRule;
 
-  constructor(key: string, entry: string, keyPrefix: string, rule: SlotRule) {
+  constructor(key: string, entry: string, mark: "v" | "state", keyPrefix: string, rule: SlotRule) {
     this.key = key;
     this.entry = entry;
+    this.mark = mark;
     this.#keyPrefix = keyPrefix;
     this.#rule = rule;
   }
@@ -61,11 +64,11 @@ export class KeyNaming {
   }
 
   namesOf(key: string): KeyNames {
-    return new KeyNames(key, this.#namespace + key, this.#keyPrefix, this.#rule);
+    return new KeyNames(key, this.#namespace + key, "v", this.#keyPrefix, this.#rule);
   }
 
   tagNamesOf(tag: string): KeyNames {
-    return new KeyNames(tag, this.#namespace + tagKeyOf(tag), this.#keyPrefix, this.#rule);
+    return new KeyNames(tag, this.#namespace + tagKeyOf(tag), "state", this.#keyPrefix, this.#rule);
   }
 }
 

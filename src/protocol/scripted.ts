@@ -115,7 +115,7 @@ export class ScriptedSteps implements Steps {
 
   async fence(names: KeyNames, fence: string, entry: EncodedEntry | undefined): Promise<FenceAnswer> {
     const keys = [names.lock, names.entry, names.audience];
-    const args = [this.#member.id, fence, ...(entry === undefined ? [] : wordsOfEntry(entry))];
+    const args = [this.#member.id, fence, names.mark, ...(entry === undefined ? [] : wordsOfEntry(entry))];
     const reply = await this.#scripts.run(scripts.fence, keys, args);
     const [kind, ...rest] = wordsOf(reply);
     if (kind === "foreign") return { kind };

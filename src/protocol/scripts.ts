@@ -11,8 +11,9 @@ function define(text: string): Script {
   return { text, sha1: createHash("sha1").update(text).digest("hex") };
 }
 
-/** A hash is an entry, or a tag's state, if it has this field. */
-export const ENTRY_MARK = "v";
+/** A hash is an entry if it has this field; and a tag's state if it has the other. */
+const ENTRY_MARK = "v";
+const STATE_MARK = "state";
 
 /** Values up to this size travel inside the message that wakes a waiter, and all messages of one store hold at most a megabyte. */
 export const LARGEST_TOLD_BYTES = 16_384;
@@ -62,8 +63,8 @@ end
 `;
 
 const IS_FOREIGN = `
-local function isForeign(entry)
-  return redis.call("HEXISTS", entry, "${ENTRY_MARK}") == 0 and redis.call("EXISTS", entry) == 1
+local function isForeign(entry, mark)
+  return redis.call("HEXISTS", entry, mark) == 0 and redis.call("EXISTS", entry) == 1
 end
 `;
 
@@ -133,7 +134,7 @@ export const store = define(`
 ${TELL}${IS_FOREIGN}
 local held = redis.call("GET", KEYS[1])
 if type(held) ~= "string" or string.sub(held, 1, #ARGV[1]) ~= ARGV[1] then return "refused" end
-if isForeign(KEYS[2]) then return "foreign" end
+if isForeign(KEYS[2], "${ENTRY_MARK}") then return "foreign" end
 local told = waiters(KEYS[3])
 local failure
 local function write(...)
@@ -200,22 +201,23 @@ return {"taken", held}
 export const fence = define(`
 -- KEYS[1] lock; KEYS[2] entry; KEYS[3] audience
 -- ARGV[1] member that fences; ARGV[2] name of the fence
--- ARGV[3..7] of a set: value, delta, expiry, tags, life of the key in ms
+-- ARGV[3] the field by which the key is known to be ours
+-- ARGV[4..8] of a set: value, delta, expiry, tags, life of the key in ms
 -- returns {"foreign"}; {"failed", error}; or {"done", member of a copy, its lease left in ms, member, ...}
 ${CLOCK}${TELL}${IS_FOREIGN}
 local held = redis.call("GET", KEYS[1])
 if type(held) == "string" and redis.call("PTTL", KEYS[1]) == -1 then return {"foreign"} end
-if isForeign(KEYS[2]) then return {"foreign"} end
+if isForeign(KEYS[2], ARGV[3]) then return {"foreign"} end
 local failure
 local function write(...)
   if failure then return end
   local reply = redis.pcall(...)
   if type(reply) == "table" and reply.err then failure = reply.err end
 end
-if ARGV[3] then
-  write("HSET", KEYS[2], "${ENTRY_MARK}", ARGV[3], "delta", ARGV[4], "expiry", ARGV[5], "tags", ARGV[6])
-  if ARGV[6] == "" then write("HDEL", KEYS[2], "tags") end
-  write("PEXPIRE", KEYS[2], ARGV[7])
+if ARGV[4] then
+  write("HSET", KEYS[2], "${ENTRY_MARK}", ARGV[4], "delta", ARGV[5], "expiry", ARGV[6], "tags", ARGV[7])
+  if ARGV[7] == "" then write("HDEL", KEYS[2], "tags") end
+  write("PEXPIRE", KEYS[2], ARGV[8])
 else
   write("DEL", KEYS[2])
 end
@@ -261,13 +263,13 @@ export const tag = define(`
 -- ARGV[1] nonce for a new state; ARGV[2] how long it is kept at least, ms
 -- ARGV[3] the state that is to be kept, or "" to make one
 -- returns the state, "" if there is none to keep, or "foreign"
-local state = redis.call("HGET", KEYS[1], "${ENTRY_MARK}")
+local state = redis.call("HGET", KEYS[1], "${STATE_MARK}")
 if type(state) ~= "string" then
   if ARGV[3] ~= "" then return "" end
   if redis.call("EXISTS", KEYS[1]) == 1 then return "foreign" end
   local time = redis.call("TIME")
   state = ARGV[1] .. "-" .. time[1] .. "-" .. time[2]
-  redis.call("HSET", KEYS[1], "${ENTRY_MARK}", state)
+  redis.call("HSET", KEYS[1], "${STATE_MARK}", state)
 elseif ARGV[3] ~= "" and state ~= ARGV[3] then
   return state
 end

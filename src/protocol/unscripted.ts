@@ -3,7 +3,6 @@ import type { ServerClock } from "../link/server-clock.js";
 import type { KeyNames } from "./key-names.js";
 import type { Member } from "./mailbox.js";
 import { channelOf, fenced, freed, stored } from "./messages.js";
-import { ENTRY_MARK } from "./scripts.js";
 import type { ClaimAnswer, ClaimRequest, CopyHolder, EncodedEntry, FenceAnswer, RenewAnswer, Steps } from "./steps.js";
 import type { StoreAnswer } from "./steps.js";
 import type { Token } from "./token.js";
@@ -54,7 +53,7 @@ export class WatchedSteps implements Steps {
       client.set(names.lock, token, "PX", request.leaseMs, "NX"),
       client.get(names.lock),
       client.pttl(names.lock),
-      client.hmgetBuffer(names.entry, "delta", "expiry", "tags", ENTRY_MARK),
+      client.hmgetBuffer(names.entry, "delta", "expiry", "tags", names.mark),
     ]);
     if (this.#isFound(fields, request)) {
       if (held === token) this.free(names, token, 0).catch(() => undefined); // Else its lease ends it.
@@ -190,7 +189,7 @@ export class WatchedSteps implements Steps {
       [names.entry],
       (connection) =>
         Promise.all([
-          connection.hget(names.entry, ENTRY_MARK),
+          connection.hget(names.entry, names.mark),
           connection.exists(names.entry),
           connection.pttl(names.entry),
         ]),
@@ -201,7 +200,7 @@ export class WatchedSteps implements Steps {
         return {
           answer: state ?? made,
           write: (transaction) => {
-            if (state === null) transaction.hset(names.entry, ENTRY_MARK, made);
+            if (state === null) transaction.hset(names.entry, names.mark, made);
             if (Number(left) < keepMs) transaction.pexpire(names.entry, keepMs);
           },
         };
@@ -224,7 +223,7 @@ async function look(connection: WatchingClient, names: KeyNames): Promise<Seen> 
   const [held, left, isEntry, exists, audience] = await Promise.all([
     connection.get(names.lock),
     connection.pttl(names.lock),
-    connection.hexists(names.entry, ENTRY_MARK),
+    connection.hexists(names.entry, names.mark),
     connection.exists(names.entry),
     connection.zrange(names.audience, 0, -1, "WITHSCORES"),
   ]);

@@ -80,6 +80,7 @@ const scriptRun = fc.oneof(
       three,
       fc.constantFrom(MEMBER, "d".repeat(16)),
       word("f00"),
+      fc.constantFrom("v", "v", "state"),
       fc.oneof(fc.constant([]), entry),
     ),
   },

@@ -80,8 +80,8 @@ function about(kind: string, key: string, words = ""): Buffer {
   return Buffer.from(`${kind} ${String(Buffer.byteLength(key))}${words}\n${key}`);
 }
 
-function isForeign(server: ModelServer, entry: string): boolean {
-  return server.execute("hexists", [entry, "v"]) === 0 && server.execute("exists", [entry]) === 1;
+function isForeign(server: ModelServer, entry: string, mark: string): boolean {
+  return server.execute("hexists", [entry, mark]) === 0 && server.execute("exists", [entry]) === 1;
 }
 
 function claim(server: ModelServer, keys: readonly string[], words: readonly Word[]): unknown {
@@ -136,7 +136,7 @@ function store(server: ModelServer, keys: readonly string[], args: readonly Word
   const [token, delta, expiry, tags, keepMs, hearsBytes] = [0, 2, 3, 4, 5, 6].map((at) => textOf(args[at]!));
   const value = Buffer.from(args[1]!);
   if (get(server, lock)?.startsWith(token!) !== true) return "refused";
-  if (isForeign(server, entry)) return "foreign";
+  if (isForeign(server, entry, "v")) return "foreign";
   const told = waiters(server, audience);
   const fields = ["v", value, "delta", delta!, "expiry", expiry!];
   const failure = writes(server, [
@@ -180,14 +180,14 @@ function renew(server: ModelServer, keys: readonly string[], args: readonly Word
 
 function fence(server: ModelServer, keys: readonly string[], args: readonly Word[]): unknown {
   const [lock, entry, audience] = keys as [string, string, string];
-  const [member, name] = args.slice(0, 2).map(textOf) as [string, string];
+  const [member, name, mark] = args.slice(0, 3).map(textOf) as [string, string, string];
   if (get(server, lock) !== null && server.pttl(lock) === -1) return ["foreign"];
-  if (isForeign(server, entry)) return ["foreign"];
+  if (isForeign(server, entry, mark)) return ["foreign"];
   let failure: ReplyError | undefined;
-  if (args.length > 2) {
-    const [delta, expiry, tags, keepMs] = args.slice(3).map(textOf) as [string, string, string, string];
+  if (args.length > 3) {
+    const [delta, expiry, tags, keepMs] = args.slice(4).map(textOf) as [string, string, string, string];
     failure = writes(server, [
-      ["hset", entry, "v", args[2]!, "delta", delta, "expiry", expiry, "tags", tags],
+      ["hset", entry, "v", args[3]!, "delta", delta, "expiry", expiry, "tags", tags],
       ...(tags === "" ? [["hdel", entry, "tags"] as const] : []),
       ["pexpire", entry, keepMs],
     ]);
@@ -220,13 +220,13 @@ function enlist(server: ModelServer, keys: readonly string[], args: readonly Wor
 function tag(server: ModelServer, keys: readonly string[], args: readonly Word[]): unknown {
   const [key] = keys as [string];
   const [nonce, keepMs, kept] = args.map(textOf) as [string, string, string];
-  let state = field(server, key, "v");
+  let state = field(server, key, "state");
   if (state === undefined) {
     if (kept !== "") return "";
     if (server.execute("exists", [key]) === 1) return "foreign";
     const [seconds, microseconds] = server.execute("time", []) as [string, string];
     state = `${nonce}-${seconds}-${microseconds}`;
-    server.execute("hset", [key, "v", state]);
+    server.execute("hset", [key, "state", state]);
   } else if (kept !== "" && state !== kept) return state;
   if (server.pttl(key) < Number(keepMs)) server.execute("pexpire", [key, keepMs]);
   return state;

@@ -242,7 +242,7 @@ export class World {
     const known = host.fenceOf.get(name);
     if (known !== undefined) return known;
     // A set may have to wait before it is sent: its value tells whose it is.
-    const value = run.args[2];
+    const value = run.args[3];
     const own = value === undefined ? undefined : this.#ledger.fenceIn(textOf(value));
     const at = host.fences.findIndex(({ key, fence, isSet }) =>
       own === undefined ? key === run.keys[1] && !isSet : fence === own,

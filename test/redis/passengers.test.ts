@@ -133,7 +133,8 @@ for (const major of majors) {
       // Others refresh all the time, and get nothing from it but what they have.
       let isRefreshing = true;
       const refreshing = (async () => {
-        while (isRefreshing) expect(await cache.getOrSet("k", 60, unused, { staleFor: 600 })).toMatch(/old|new/);
+        // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set below
+      while (isRefreshing) expect(await cache.getOrSet("k", 60, unused, { staleFor: 600 })).toMatch(/old|new/);
       })();
       const strict = cache.getOrSet("k", 60, unused, { staleFor: 0 });
       await until("it waits", async () => (await waitersOf(raw, `${namespace}k`)) === 1);

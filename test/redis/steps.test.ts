@@ -360,10 +360,27 @@ describeOwnRedis("the steps", () => {
     });
 
     describe("a tag's state", () => {
+      beforeEach(() => {
+        names = new KeyNaming(client, uniquePrefix(), conversation).tagNamesOf("tag");
+      });
+
+      it("is never taken for an entry, nor an entry for it", async () => {
+        const asKey = new KeyNaming(client, names.entry.slice(0, -"tag:tag".length), conversation).namesOf("tag:tag");
+        expect(asKey.entry).toBe(names.entry);
+        const state = await steps.tag(names, undefined, 5_000);
+        expect(await steps.fence(asKey, "f", entry)).toEqual({ kind: "foreign" });
+        expect(await raw.hgetall(names.entry)).toEqual({ state });
+        await raw.del(names.entry);
+        await write();
+        expect(await steps.tag(names, undefined, 5_000)).toBe("foreign");
+        expect(await steps.fence(names, "f", undefined)).toEqual({ kind: "foreign" });
+        expect(await raw.hget(names.entry, "v")).toBe("1");
+      });
+
       it("is made once, by whoever asks first", async () => {
         const states = await Promise.all(Array.from({ length: 10 }, () => steps.tag(names, undefined, 5_000)));
         expect(new Set(states).size).toBe(1);
-        expect(await raw.hget(names.entry, "v")).toBe(states[0]);
+        expect(await raw.hget(names.entry, "state")).toBe(states[0]);
         expect(await raw.pttl(names.entry)).toBeGreaterThan(0);
         expect(await raw.pttl(names.entry)).toBeLessThanOrEqual(5_000);
       });
