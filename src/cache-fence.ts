@@ -88,6 +88,8 @@ interface Call {
   tags: string | undefined;
   /** When it first found nothing to serve, by the monotonic clock: its patience counts from there. */
   askedMs: number | undefined;
+  /** The copy that it is to be served has been drawn for, and is due. */
+  isDue: boolean;
   /** What its last look came to. A flight that fares no better tells of it. */
   fault: unknown;
 }
@@ -153,6 +155,7 @@ export class CacheFence {
     this.#reporter = new Reporter(namespace);
     this.#conversation = Conversation.over(redis, runtime);
     this.#way = this.#conversation.way(redisTimeoutMs);
+    this.#conversation.join(this);
     this.#naming = new KeyNaming(redis, namespace, this.#conversation);
     this.#codec = createValueCodec(serializer, deserializer, { freezes: this.#options.freezesValues });
     const open = (key: string, bytes: Buffer): StoredValue => this.#codec.open(key, bytes);
@@ -171,7 +174,10 @@ export class CacheFence {
       throwsOnRedisError: this.#options.throwsOnRedisError,
       mayListen: () => !this.#isClosed,
       moment: () => this.#moment,
-      onNewEntry: (names) => this.#copies?.forget(names),
+      onNewEntry: (names) => {
+        this.#flights.resume(names.key);
+        this.#copies?.forget(names);
+      },
     });
   }
 
@@ -223,9 +229,12 @@ export class CacheFence {
   ): Promise<T> {
     try {
       const resolved = this.#check(key, ttl, recompute, options);
-      const copy = this.#copy(key, resolved);
+      const copy = resolved.signal?.aborted === true ? undefined : this.#copy(key, resolved);
       if (copy !== undefined && !this.#isDue(copy, resolved)) return Promise.resolve(this.#hit(key, copy) as T);
-      return this.#answer(this.#call(key, ttl, recompute, resolved)).then(valueOf) as Promise<T>;
+      const call = this.#call(key, ttl, recompute, resolved);
+      // Its draw has been made, and said: refresh.
+      call.isDue = copy !== undefined;
+      return this.#answer(call).then(valueOf) as Promise<T>;
     } catch (error) {
       return Promise.reject(asError(error));
     }
@@ -354,6 +363,7 @@ export class CacheFence {
       began: ++this.#moment,
       tags: "",
       askedMs: undefined,
+      isDue: false,
       fault: undefined,
     };
   }
@@ -371,7 +381,9 @@ export class CacheFence {
         const { found, atHand } = await this.#look(call);
         // A caller that has left meanwhile wants no rebuild. Nobody hears of it: its promise is settled.
         call.options.signal?.throwIfAborted();
-        if (found !== undefined && !this.#isDue(found, call.options)) return this.#served(call, found);
+        const isDue = call.isDue || (found !== undefined && this.#isDue(found, call.options));
+        call.isDue = false;
+        if (found !== undefined && !isDue) return this.#served(call, found);
         const outcome = await this.#board(call, found, atHand, onLeaving);
         if (outcome?.madeBy !== "this process, without Redis") this.#reportFault(call);
         if (outcome === undefined) {
@@ -435,7 +447,7 @@ export class CacheFence {
     decode: (reply: readonly (Buffer | null)[]) => T,
     isKept: (content: T) => boolean,
   ): Promise<T> {
-    return this.#reader.inTick(names.entry, () => {
+    return this.#reader.inTick(names, () => {
       const enlisting = this.#copies?.enlisting(names, fields);
       if (enlisting === undefined) return { fetch: (client) => client.hmgetBuffer(names.entry, ...fields), decode };
       return {
@@ -457,8 +469,12 @@ export class CacheFence {
         const names = this.#naming.tagNamesOf(tag);
         const copied = this.#copies?.get(tagKeyOf(tag), this.#runtime.monotonicMs()) as string | undefined;
         if (copied !== undefined) return copied;
-        const state = await this.#readKeeping(names, [names.mark], stateIn, (read) => read !== "");
-        return state === "" ? this.#tags.make(names) : state;
+        try {
+          const state = await this.#readKeeping(names, [names.mark], stateIn, (read) => read !== "");
+          return state === "" ? await this.#tags.make(names) : state;
+        } catch (error) {
+          throw await explainForeignType(error, this.#way, names);
+        }
       }),
     );
     return states.join(",");
@@ -662,7 +678,7 @@ export class CacheFence {
     for (let from = 0; from < all.length; from += FENCES_AT_ONCE) {
       const slice = all.slice(from, from + FENCES_AT_ONCE).map(async (names) => {
         try {
-          await this.#raise(names, await entry?.());
+          await this.#raise(names, entry);
         } catch (error) {
           failures.push({ key: names.key, error });
         }
@@ -678,12 +694,15 @@ export class CacheFence {
     );
   }
 
-  async #raise(names: KeyNames, entry: EncodedEntry | undefined): Promise<void> {
+  async #raise(names: KeyNames, entry: (() => Promise<EncodedEntry>) | undefined): Promise<void> {
     const { key } = names;
     const { fences } = this.#conversation;
     try {
-      const dropOwnCopy = (): void => Leases.of(this.#conversation).drop(names.redisKey, true);
-      const waitedMs = await fences.raise(this.#way, names, entry, dropOwnCopy);
+      const dropOwnCopy = (): void => {
+        this.#flights.resume(key);
+        Leases.of(this.#conversation).drop(names.redisKey, true);
+      };
+      const waitedMs = await fences.raise(this.#way, names, await entry?.(), dropOwnCopy);
       if (waitedMs !== undefined) this.#reporter.report("cachefence:fence-wait", { key, seconds: waitedMs / 1000 });
     } catch (error) {
       const shown =
@@ -720,14 +739,15 @@ export class CacheFence {
 
   /**
    * Drops the copies in memory and closes the library's own connections, never the caller's client. Optional: they do not
-   * keep a process alive, and end with the client. They are shared with the other caches over this client, which open them
-   * again. This cache still works afterwards; it keeps no copies, and its waiters look now and then. Idempotent.
+   * keep a process alive, and end with the client. All caches over one client share them: the last to be closed closes them.
+   * This cache still works afterwards; it keeps no copies, and its waiters look now and then. Idempotent.
    */
   // eslint-disable-next-line @typescript-eslint/require-await -- a promise, so that closing may take time one day
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#copies?.close();
+    if (!this.#conversation.leave(this)) return;
     Leases.of(this.#conversation).close();
     this.#conversation.close();
   }

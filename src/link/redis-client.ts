@@ -20,6 +20,8 @@ export interface RedisClient {
   time(): Promise<unknown>;
   zadd(key: string, score: number, member: string): Promise<unknown>;
   zrem(key: string, ...members: string[]): Promise<unknown>;
+  /** Not in every client's types. */
+  pubsub?(subcommand: "NUMSUB", channel: string): Promise<unknown>;
   publish(channel: string, message: string | Buffer): Promise<unknown>;
   eval(script: string, keyCount: number, ...keysAndArguments: (string | Buffer)[]): Promise<unknown>;
   evalsha(sha1: string, keyCount: number, ...keysAndArguments: (string | Buffer)[]): Promise<unknown>;

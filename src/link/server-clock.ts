@@ -1,6 +1,6 @@
 import type { RedisLink } from "./redis-link.js";
 import type { Runtime } from "../runtime.js";
-import { roundSeconds } from "../runtime.js";
+import { detached, roundSeconds } from "../runtime.js";
 
 const SAMPLE_INTERVAL_MS = 10_000;
 const RETRY_INTERVAL_MS = 1_000;
@@ -48,7 +48,7 @@ export class ServerClock {
    * that: beside its own read it has mostly arrived. The first one may have waited for a connection; then one more is taken.
    */
   settle(): Promise<void> {
-    return (this.#settling ??= this.#takeFirst());
+    return (this.#settling ??= detached(() => this.#takeFirst()));
   }
 
   /** Sends TIME if a sample is due. Sent before a read, it is answered before it, and delays it by nothing. */

@@ -1,4 +1,4 @@
-import { kindOf } from "../link/replies.js";
+import { isCrossSlot, kindOf } from "../link/replies.js";
 import type { MemoryStore } from "../options.js";
 import type { Conversation, Way } from "../protocol/conversation.js";
 import type { KeyNames } from "../protocol/key-names.js";
@@ -92,8 +92,10 @@ export class Copies {
       fetch: () =>
         scripts.run(enlist, [names.entry, names.audience], args, true).catch((error: unknown) => {
           lease.recall(false);
-          if (!isRefusal(error)) throw error;
-          this.#giveUp(error);
+          if (kindOf(error) === "no-reply") throw error;
+          // What stands in the way of a copy does not stand in that of the value.
+          if (isCrossSlot(error)) this.#conversation.needsSlots = true;
+          else if (isDenied(error)) this.#giveUp(error);
           return client.hmgetBuffer(names.entry, ...fields);
         }) as Promise<(Buffer | null)[]>,
       keep: (content) => {
@@ -138,10 +140,10 @@ export class Copies {
   }
 }
 
-/** The server does not allow what a copy needs. */
-function isRefusal(error: unknown): boolean {
+/** The server allows this user no scripts, or not what the script does; a key that is denied says nothing of others. */
+function isDenied(error: unknown): boolean {
+  if (kindOf(error) === "scripting-denied") return true;
   return (
-    kindOf(error) === "scripting-denied" ||
-    (error instanceof Error && kindOf(error) === "key" && !error.message.includes("WRONGTYPE"))
+    kindOf(error) === "key" && /\b(?:command|zadd|pexpire)\b/i.test(String(error)) && !/WRONGTYPE/.test(String(error))
   );
 }

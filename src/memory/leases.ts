@@ -118,12 +118,22 @@ export class Leases {
     const { client, mailbox } = this.#conversation;
     this.drop(key, true);
     const there = this.#byKey.get(key) ?? [];
+    for (const sibling of this.#siblingsOf(key, there)) this.drop(sibling, true);
     this.leave(there);
     // Lost, it costs the fence the rest of a lease.
     const confirm = (): Promise<unknown> => client.publish(channelOf(member), confirmed(fence, mailbox.id));
     const [lease] = there;
     const sent = lease === undefined ? confirm() : lease.way.links.of(lease.names.entry).send(confirm);
     sent.catch(() => undefined);
+  }
+
+  /** On a Cluster, the keys `a` and `{a}` have one audience: who leaves it for one has left it for the other. */
+  #siblingsOf(key: string, [lease]: readonly Lease[]): string[] {
+    if (lease === undefined || !this.#conversation.needsSlots) return [];
+    const { audience } = lease.names;
+    return [...this.#byKey].flatMap(([other, [first]]) => {
+      return other !== key && first?.names.audience === audience ? [other] : [];
+    });
   }
 
   /** Leaves the audiences in which these leases are. */

@@ -20,6 +20,11 @@ export interface Way {
 }
 
 // Kept as long as the client, and no longer.
+/** A cache that is collected has left. */
+const collected = new FinalizationRegistry<Conversation>((conversation) => {
+  conversation.leave();
+});
+
 const conversations = new WeakMap<RedisClient, WeakMap<Runtime, Conversation>>();
 
 /** What all caches over one client share: who they are for the fleet, and how they talk to it. */
@@ -36,6 +41,9 @@ export class Conversation {
   #denial: { readonly stream: unknown } | undefined;
   /** True if the keys of one script must share a slot: a Cluster's do, and those of one node in cluster mode. */
   needsSlots: boolean;
+
+  // Caches that are neither closed nor collected.
+  #members = 0;
 
   static over(client: RedisClient, runtime: Runtime): Conversation {
     let ofClient = conversations.get(client);
@@ -59,6 +67,17 @@ export class Conversation {
     this.#watching.onEnd = () => {
       this.#denial = undefined;
     };
+  }
+
+  join(cache: object): void {
+    this.#members++;
+    collected.register(cache, this, cache);
+  }
+
+  /** True if that was the last cache. */
+  leave(cache?: object): boolean {
+    if (cache !== undefined) collected.unregister(cache);
+    return --this.#members <= 0;
   }
 
   get deniesScripting(): boolean {

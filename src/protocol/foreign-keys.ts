@@ -6,11 +6,13 @@ import { ownerOf } from "./key-names.js";
 
 /** The error of a key, or of its lock's name, that holds something else than cachefence writes there. */
 export async function foreignKeyError(link: RedisLink, names: KeyNames): Promise<Error> {
-  const [lock, leaseLeftMs, entry] = await Promise.all([
+  const [lock, leaseLeftMs, entry, audience] = await Promise.all([
     link.send((client) => client.type(names.lock)),
     link.send((client) => client.pttl(names.lock)),
     link.send((client) => client.type(names.entry)),
+    link.send((client) => client.type(names.audience)),
   ]);
+  if (audience !== "none" && audience !== "zset") return foreignKey(names.audience, audience, names.key);
   // Every lock of cachefence has a lease: a string without one (PTTL -1) is somebody's own.
   const isLockOurs = lock === "none" || (lock === "string" && Number(leaseLeftMs) !== -1);
   return isLockOurs ? foreignKey(names.entry, entry, names.key) : foreignKey(names.lock, lock, names.key);

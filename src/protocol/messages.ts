@@ -1,3 +1,5 @@
+import { holderOf } from "./token.js";
+
 /**
  * What the mailboxes of a fleet are told. A message is a line of words, then the bytes whose lengths it names:
  *
@@ -77,7 +79,13 @@ export function parseMessage(bytes: Buffer): Message | undefined {
 
 function parseTold(words: readonly string[], body: Buffer): ToldEntry | undefined {
   const [token = "", delta = "", expiry = "", tagsLength = ""] = words;
-  if (words.length !== 4 || !LENGTH.test(tagsLength) || body.length < Number(tagsLength)) return undefined;
+  if (
+    words.length !== 4 ||
+    holderOf(token) === undefined ||
+    !LENGTH.test(tagsLength) ||
+    body.length < Number(tagsLength)
+  )
+    return undefined;
   const deltaSeconds = Number(delta || NaN);
   const expirySeconds = Number(expiry || NaN);
   if (!(deltaSeconds >= 0 && deltaSeconds < Infinity && expirySeconds >= 0 && expirySeconds < Infinity))

@@ -45,11 +45,11 @@ export class Reader<V> {
    * Within a tick none can have: whatever reply a caller of this tick has seen had left Redis before the tick began, so
    * before the read was sent.
    */
-  inTick<T>(entryKey: string, make: () => Reading<T>): Promise<T> {
+  inTick<T>({ entry, mark }: KeyNames, make: () => Reading<T>): Promise<T> {
     const { links, clock } = this.#way;
-    const link = links.of(entryKey);
+    const link = links.of(entry);
     const tick = link.tick();
-    const id = this.#id + entryKey;
+    const id = `${this.#id}${mark}:${entry}`;
     const sent = tick.reads.get(id) as Promise<T> | undefined;
     if (sent !== undefined) return sent;
     if (tick.reads.size === 0) clock.sampleIfDue(tick.sentMs);

@@ -20,10 +20,11 @@ export const LARGEST_TOLD_BYTES = 16_384;
 const MOST_TOLD_BYTES = 1_048_576;
 
 // Only strings and arrays are returned, and numbers are written with %.0f: ioredis-mock knows no more. A missing field is
-// no nil there, so the type is asked.
+// no nil there, so the type is asked. TIME may be denied: then nothing is known to be over.
 const CLOCK = `
 local function now()
-  local time = redis.call("TIME")
+  local time = redis.pcall("TIME")
+  if type(time) ~= "table" or time.err then return nil end
   return math.floor(time[1] * 1000 + time[2] / 1000)
 end
 local function text(number)
@@ -34,6 +35,7 @@ end
 // The audience lives as long as its last member may.
 const JOIN = `
 local function join(audience, member, ms)
+  if not now() then return end
   redis.pcall("ZADD", audience, text(now() + ms), member)
   local left = redis.pcall("PTTL", audience)
   if type(left) == "number" and left < ms then redis.pcall("PEXPIRE", audience, text(ms)) end
@@ -89,7 +91,7 @@ if type(fields[4]) == "string" and ARGV[13] == "0" then
   local tags = type(fields[3]) == "string" and fields[3] or ""
   local isAtHand = delta == tonumber(ARGV[5]) and expiry == tonumber(ARGV[6])
   local isReadable = delta and expiry and delta >= 0 and delta < math.huge and expiry < math.huge
-  if isReadable and expiry * 1000 > now() and tags == ARGV[7] and not isAtHand then return {"found"} end
+  if isReadable and expiry * 1000 > (now() or math.huge) and tags == ARGV[7] and not isAtHand then return {"found"} end
 end
 local held = redis.call("GET", KEYS[1])
 local isHeld = type(held) == "string"
@@ -208,6 +210,8 @@ ${CLOCK}${TELL}${IS_FOREIGN}
 local held = redis.call("GET", KEYS[1])
 if type(held) == "string" and redis.call("PTTL", KEYS[1]) == -1 then return {"foreign"} end
 if isForeign(KEYS[2], ARGV[3]) then return {"foreign"} end
+local copies = redis.pcall("ZRANGE", KEYS[3], 0, -1, "WITHSCORES")
+if type(copies) == "table" and copies.err and string.find(copies.err, "WRONGTYPE") then return {"foreign"} end
 local failure
 local function write(...)
   if failure then return end
@@ -225,13 +229,13 @@ redis.pcall("DEL", KEYS[1])
 tell(KEYS[3], waiters(KEYS[3]), about("freed", KEYS[2], ""))
 if failure then return {"failed", failure} end
 local answer = {"done"}
-local copies = redis.pcall("ZRANGE", KEYS[3], 0, -1, "WITHSCORES")
 if type(copies) ~= "table" or copies.err then return answer end
 local message = about("fenced", KEYS[2], " " .. ARGV[2] .. " " .. ARGV[1])
 local at = now()
 for i = 1, #copies, 2 do
   local member, lease = string.match(copies[i], "^c(%x+):(%d+)$")
-  local left = math.min(tonumber(copies[i + 1]) - at, tonumber(lease or 0))
+  local left = tonumber(lease or 0)
+  if at then left = math.min(tonumber(copies[i + 1]) - at, left) end
   if left <= 0 then
     redis.pcall("ZREM", KEYS[3], copies[i])
   elseif member ~= ARGV[1] then

@@ -43,6 +43,11 @@ export function takenToken(held: string, part: string): Token {
   return `${kept}:${part}` as Token;
 }
 
+/** True if this lock is of that token's line: it, or what has taken it over. */
+export function isOfLine(lock: string, token: string): boolean {
+  return lock === token || lock.startsWith(`${token}:`);
+}
+
 /** The member that holds this lock; undefined for Python's holders, which tell nobody when they are done. */
 export function holderOf(held: string): string | undefined {
   return PART.exec(held.slice(held.lastIndexOf(":") + 1))?.[2];

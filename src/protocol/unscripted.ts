@@ -64,14 +64,25 @@ export class WatchedSteps implements Steps {
     if (held === null) return { kind: "held", lock: "", leaseLeftMs: 0, by: "holder" };
     if (Number(left) === -1) return { kind: "foreign" };
     const isPause = held.endsWith(PAUSE);
-    const isTaken = isPause ? request.purpose === "fill" : held === request.outwaited;
+    const isSilent = await this.#isSilent(held);
+    const isOutwaited = held === request.outwaited;
+    const isTaken = isPause ? request.purpose === "fill" : isOutwaited || (isSilent && held === request.silent);
     if (isTaken) {
       const taken = isPause ? token : takenToken(held, request.part);
       if (await this.#replace(names, held, taken, request.leaseMs)) {
-        return { kind: "mine", token: taken, how: isPause ? "free" : "patience" };
+        return { kind: "mine", token: taken, how: isPause ? "free" : isOutwaited ? "patience" : "silence" };
       }
     }
-    return { kind: "held", lock: held, leaseLeftMs: Number(left), by: isPause ? "pause" : "holder" };
+    const by = isPause ? "pause" : isSilent ? "silent" : "holder";
+    return { kind: "held", lock: held, leaseLeftMs: Number(left), by };
+  }
+
+  /** The holder's mailbox has gone. Whatever else is answered means: alive. */
+  async #isSilent(held: string): Promise<boolean> {
+    const [, member] = /:L([0-9a-f]{16})-[0-9a-f]+$/.exec(held) ?? [];
+    if (member === undefined || !this.#member.showsDeath || this.#client.pubsub === undefined) return false;
+    const reply = await this.#client.pubsub("NUMSUB", channelOf(member)).catch(() => undefined);
+    return Array.isArray(reply) && Number(reply[1]) === 0;
   }
 
   #join(names: KeyNames, waitMs: number): void {

@@ -11,7 +11,8 @@ import type { Mailbox } from "../protocol/mailbox.js";
 import type { Message, ToldEntry } from "../protocol/messages.js";
 import type { Reader } from "../protocol/reader.js";
 import type { Claim, HeldLock, RebuildLock } from "../protocol/rebuild-lock.js";
-import { holderOf } from "../protocol/token.js";
+import { holderOf, isOfLine } from "../protocol/token.js";
+import type { Purpose } from "../protocol/steps.js";
 import type { CancelTimer, Runtime } from "../runtime.js";
 import type { Outcome } from "./outcome.js";
 import { standsFor } from "./outcome.js";
@@ -120,6 +121,8 @@ export class Flight {
   #wake: (() => void) | undefined;
   // What its last claim has found cannot be read: the next is to pass over it.
   #isUnreadable = false;
+  // What its last claim was for. Only a fill is told: a refresh that somebody with nothing has boarded meanwhile claims again.
+  #lastPurpose: Purpose = "fill";
   // Its last claim was to take over.
   #hasOutwaited = false;
   #waitBeganMs: number | undefined;
@@ -194,7 +197,7 @@ export class Flight {
         if (claim.by === "pause") this.#tell.paused(this.#tools.runtime.monotonicMs() + claim.leaseLeftMs);
         this.#landAll(undefined);
         return;
-      } else if (this.#answerTold() || (await this.#sleep(claim))) {
+      } else if (this.#lastPurpose === "fill" && (this.#answerTold() || (await this.#sleep(claim)))) {
         return;
       }
     }
@@ -240,6 +243,7 @@ export class Flight {
       const silence = this.#silence;
       const silent = silence !== undefined && nowMs - silence.sinceMs >= SILENCE_MS ? silence.lock : undefined;
       this.#hasOutwaited = outwaited !== undefined;
+      this.#lastPurpose = purpose;
       const asOf = this.#tools.moment();
       const isUnreadable = this.#isUnreadable;
       this.#isUnreadable = false;
@@ -301,7 +305,7 @@ export class Flight {
   #answerTold(): boolean {
     const told = this.#told;
     const { open, way } = this.#tools;
-    if (told === undefined || this.#sighting?.lock.startsWith(told.token) !== true) return false;
+    if (told === undefined || this.#sighting === undefined || !isOfLine(this.#sighting.lock, told.token)) return false;
     this.#told = undefined;
     if (way.clock.nowSeconds() >= told.expirySeconds) return false;
     return this.#answer({ ...told, value: open(this.#names.key, told.value) }, this.#sighting.asOf);

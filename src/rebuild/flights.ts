@@ -35,6 +35,11 @@ export class Flights {
     return false;
   }
 
+  /** A newer entry is known, or the key was fenced: there is no pause any more. */
+  resume(key: string): void {
+    this.#pauses.delete(key);
+  }
+
   /** The key's flight, made if there is none. One who has given up another rebuild of this process joins only a young one. */
   board(names: KeyNames, passenger: Passenger, onBoarded?: (leave: () => void) => void): Promise<Outcome | undefined> {
     const { key } = names;

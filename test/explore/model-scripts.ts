@@ -183,6 +183,8 @@ function fence(server: ModelServer, keys: readonly string[], args: readonly Word
   const [member, name, mark] = args.slice(0, 3).map(textOf) as [string, string, string];
   if (get(server, lock) !== null && server.pttl(lock) === -1) return ["foreign"];
   if (isForeign(server, entry, mark)) return ["foreign"];
+  const audienceIs = server.execute("type", [audience]);
+  if (audienceIs !== "none" && audienceIs !== "zset") return ["foreign"];
   let failure: ReplyError | undefined;
   if (args.length > 3) {
     const [delta, expiry, tags, keepMs] = args.slice(4).map(textOf) as [string, string, string, string];
