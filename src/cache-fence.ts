@@ -26,6 +26,7 @@ import type {
 } from "./options.js";
 import {
   checkClient,
+  checkDefinition,
   checkKey,
   checkLifetime,
   checkRecompute,
@@ -772,8 +773,7 @@ export class Defined<A, T> {
       throw new TypeError("Expected `recompute` or `recomputeMany`, one of the two");
     }
     checkRecompute(recompute ?? recomputeMany, recomputeMany === undefined ? "recompute" : "recomputeMany");
-    if (tags !== undefined && typeof tags !== "function") resolveSetOptions({ tags }, { staleFor: 0 });
-    resolveCallOptions(options, NO_DEFAULTS);
+    checkDefinition(options, tags);
     this.#cache = cache;
     this.#definition = definition;
     this.#options = options;
@@ -835,8 +835,6 @@ export class Defined<A, T> {
     return typeof tags === "function" ? tags(arg) : tags;
   }
 }
-
-const NO_DEFAULTS = resolveOptions().perCall;
 
 /** One call for each item, all at once; the failure of one is that of its item alone. */
 async function eachOf<A, T>(

@@ -1,44 +1,24 @@
-// What each error is, for `instanceof`: a process may have two copies of this package, an ES module and a CommonJS one, and
-// an error of either is one of both. So are names: literal, for a bundler may shorten those of classes.
-const KINDS = Symbol.for("cachefence.error");
-
 /**
  * Base of every error that cachefence itself raises. Also thrown as it is when a key, or the name of its lock, holds
  * something that cachefence did not write: the message then names the Redis key and its type, and nothing is changed.
+ *
+ * `instanceof` holds across two copies of the package in one process, as where one is imported and the other required.
  */
 export class CacheFenceError extends Error {
   /** The key as it was passed in, without namespace. */
   readonly key: string;
-  /** What went wrong underneath, untouched. */
+  /** The original error, where there is one: the caller's own object, untouched. */
+  // Declared here, for in lib es2021 an Error has none.
   declare readonly cause?: unknown;
 
   static {
     brand(this, "CacheFenceError");
   }
 
-  constructor(message: string, key: string, options?: { readonly cause?: unknown }) {
+  constructor(message: string, key: string, options?: { cause?: unknown }) {
     super(message, options);
     this.key = key;
   }
-
-  /** @internal */
-  static override [Symbol.hasInstance](error: unknown): boolean {
-    if (!Object.hasOwn(this, KINDS)) return Function.prototype[Symbol.hasInstance].call(this, error);
-    const kind = (this as unknown as Branded)[KINDS];
-    return typeof error === "object" && error !== null && KINDS in error && (error as Branded)[KINDS].includes(kind);
-  }
-}
-
-interface Branded {
-  readonly [KINDS]: string;
-}
-
-function brand(errorClass: { readonly prototype: Error }, name: string): void {
-  const { prototype } = errorClass;
-  const inherited = (prototype as unknown as Partial<Branded>)[KINDS] ?? "";
-  Object.defineProperty(errorClass, KINDS, { value: `/${name}/` });
-  Object.defineProperty(prototype, KINDS, { value: `${inherited}/${name}/` });
-  Object.defineProperty(prototype, "name", { value: name, writable: true, configurable: true });
 }
 
 /** The caller's `recompute` (or its `ttl` function) threw or rejected. `cause` is that error, untouched. */
@@ -91,23 +71,51 @@ export class RedisUnavailableError extends CacheFenceError {
   }
 }
 
+/**
+ * Gives an error class its name, and instances that every copy of the package knows.
+ *
+ * The name is a literal, for a minifier renames classes. It is on the prototype, so that the first line of `stack`, which
+ * is written before any field, has it too.
+ */
+// A declaration, for the classes above are made before a constant here would be.
+function brand(errorClass: { readonly prototype: Error }, name: string): void {
+  const ofEveryCopy = Symbol.for(`cachefence.${name}`);
+  const isBranded = (value: unknown): boolean => typeof value === "object" && value !== null && ofEveryCopy in value;
+  Object.defineProperties(errorClass.prototype, {
+    name: { value: name, writable: true, configurable: true },
+    [ofEveryCopy]: { value: true },
+  });
+  Object.defineProperties(errorClass, {
+    name: { value: name, configurable: true },
+    [Symbol.hasInstance]: {
+      value(this: unknown, value: unknown): boolean {
+        // A subclass of the user's inherits this function, and has no brand.
+        if (this === errorClass) return isBranded(value);
+        return Function.prototype[Symbol.hasInstance].call(this as typeof Error, value);
+      },
+    },
+  });
+}
+
+// Anything can be thrown, even what has no form as text. A refused connection is an AggregateError without a message.
+function messageOf(error: unknown): string {
+  try {
+    const words = error instanceof Error ? error.message || substituteOf(error) : String(error);
+    return words.trim() === "" ? "(no message)" : words;
+  } catch {
+    return "(an error that cannot be shown)";
+  }
+}
+
+function substituteOf(error: Error): string {
+  const { code, errors } = error as { code?: unknown; errors?: readonly unknown[] };
+  const first = errors?.[0] === undefined ? [] : [messageOf(errors[0])];
+  const parts = typeof code === "string" ? [code, ...first] : first;
+  return parts.length > 0 ? parts.join(": ") : error.name;
+}
+
 /** This error, or one that has it as its cause, that carries the key. */
 export function withKey(error: unknown, key: string): CacheFenceError {
   if (error instanceof CacheFenceError && error.key === key) return error;
   return new CacheFenceError(`${messageOf(error)}; key ${JSON.stringify(key)}`, key, { cause: error });
-}
-
-// Anything can be thrown, even what has no form as text; and an AggregateError (a refused connection) has its words inside.
-function messageOf(error: unknown): string {
-  try {
-    if (!(error instanceof Error)) return String(error);
-    const { message } = error;
-    // It may be a symbol, in spite of its type, and has no form as text then.
-    if (message !== "") return message.concat("");
-    const { code, errors } = error as { code?: unknown; errors?: readonly unknown[] };
-    if (Array.isArray(errors) && errors.length > 0) return messageOf(errors[0]);
-    return typeof code === "string" ? code : error.name;
-  } catch {
-    return "(an error that cannot be shown)";
-  }
 }

@@ -1,23 +1,21 @@
 import type { RedisClient } from "./link/redis-client.js";
 import { REQUIRED_COMMANDS } from "./link/redis-client.js";
+import type { Range } from "./checks.js";
+import {
+  factorOf,
+  oneOf,
+  requireFunction,
+  requireKnownOptions,
+  requireName,
+  requireObject,
+  requireWellFormed,
+  secondsOf,
+  typeError,
+} from "./checks.js";
 
-/**
- * Where a process keeps copies of hot entries: a `Map`, or anything with its `get`, `set` and `delete`, such as an
- * `LRUCache`, which bounds it. What it evicts is only lost.
- */
-export interface MemoryStore {
-  get(key: string): unknown;
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- so that a store of objects, or of anything, fits
-  set(key: string, value: any): unknown;
-  delete(key: string): unknown;
-}
+/* eslint-disable @typescript-eslint/no-explicit-any -- options for values of any type: what they are is known per call */
 
-/**
- * What one call may set for itself; what it leaves out comes from the instance.
- *
- * @typeParam T - the value
- */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- the options of an instance are for values of any type
+/** What one call may set for itself; what it leaves out comes from the instance. */
 export interface ServeOptions<T = any> {
   /**
    * Eagerness of early refresh (XFetch), a factor. Higher refreshes earlier; `0` refreshes nothing before it expires.
@@ -29,21 +27,14 @@ export interface ServeOptions<T = any> {
   /**
    * How long past its expiry a value may still be served, in seconds: while somebody rebuilds it
    * (stale-while-revalidate: only the caller that rebuilds waits, and with `earlyRefresh: "background"` not even that
-   * one), or when its rebuild fails (stale-if-error). Redis keeps an entry for `ttl + staleFor`, with the `staleFor` of
-   * the call that stored it. A stale value is never served past a fence. `0` serves no stale value. A function takes it from
-   * the value, as `ttl` does: a token must not outlive itself, a "not found" not for minutes.
-   * Finite, 0 to 1e11.
+   * one), or when its rebuild fails (stale-if-error). Or a function that takes it from the value: a token must not outlive
+   * itself, and a "not found" not for minutes. Redis keeps an entry for `ttl + staleFor`, with the `staleFor` of
+   * the call that stored it. A stale value is never served past an `invalidate`. `0` serves no stale value.
+   * 0 to 1e11.
    *
    * @default 0
    */
   readonly staleFor?: number | ((value: T) => number) | undefined;
-  /**
-   * After a refresh of a value that is still served has failed, the next attempt in the whole fleet comes no sooner than
-   * this, in seconds. `0`: no pause. A caller with nothing to serve does not wait for it. Finite, 0 to 2147483.
-   *
-   * @default 1
-   */
-  readonly retryAfter?: number | undefined;
   /**
    * Who waits for an early refresh. `"inline"`: the caller that wins it awaits the new value. `"background"`: it gets
    * the value at hand at once, and the rebuild runs behind it; if that fails, the failure is a
@@ -59,43 +50,61 @@ export interface ServeOptions<T = any> {
    * @default undefined
    */
   readonly recomputeTimeout?: number | undefined;
+  /**
+   * The pause after a failed refresh of a value that is still served, in seconds: the next attempt in the whole fleet
+   * comes no sooner. A caller that has nothing to serve does not wait for it. `0`: no pause. 0 to 2147483.
+   *
+   * @default 1
+   */
+  readonly retryAfter?: number | undefined;
 }
 
 /** Options of one `getOrSet`. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- as above
 export interface GetOrSetOptions<T = any> extends ServeOptions<T> {
   /**
-   * The groups that the entry belongs to: {@link CacheFence.invalidateTags} fences them all at once. Readers of a key name
-   * the same tags, in any order: an entry with other tags is a miss. Well-formed, non-empty strings.
-   *
-   * @default []
+   * The groups that the entry is in: `invalidateTags` of one of them fences it. All readers of a key name the same tags, in
+   * any order; an entry with other tags is a miss. Each must be non-empty and well-formed. Left out: none.
    */
   readonly tags?: readonly string[] | undefined;
   /**
    * Stops this caller's wait: its promise rejects with the signal's `reason`. A rebuild that it started goes on for the
-   * others; one that has not begun begins for nobody.
+   * others; if it aborts before the rebuild has begun, none is started.
    */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Options of one `set`. */
 /** Options of one `getOrSetMany`. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- as above
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- values may be of any type
 export interface GetOrSetManyOptions<I, T = any> extends Omit<GetOrSetOptions<T>, "tags"> {
   /** The same tags for all items, or a function that names those of each. */
   readonly tags?: readonly string[] | ((item: I) => readonly string[]) | undefined;
 }
 
-/** Options of `set`. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- as above
-export type SetOptions<T = any> = Pick<GetOrSetOptions<T>, "tags" | "staleFor">;
+export interface SetOptions<T = any> {
+  /** The groups that the entry is in, as in {@link GetOrSetOptions.tags}. Left out: none. */
+  readonly tags?: readonly string[] | undefined;
+  /** As in {@link ServeOptions.staleFor}. Left out: that of the instance. */
+  readonly staleFor?: number | ((value: T) => number) | undefined;
+}
 
-/** Options of `peek`. */
-export type PeekOptions = Pick<GetOrSetOptions, "tags">;
+/** Options of one `peek`. */
+export interface PeekOptions {
+  /** The tags of the entry, as its other readers name them: an entry with other tags is not found. Left out: none. */
+  readonly tags?: readonly string[] | undefined;
+}
 
-/** Options of `idle`. */
+/** Options of one `idle`. */
 export interface IdleOptions {
-  /** Ends the wait: it rejects with the signal's `reason`. */
+  /** Stops the wait, not what is waited for: the promise rejects with the signal's `reason`. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** Where a process keeps copies of entries: a `Map`, or anything with its `get`, `set` and `delete`. */
+export interface MemoryStore {
+  get(key: string): unknown;
+  set(key: string, value: any): unknown;
+  delete(key: string): unknown;
 }
 
 /** Options of a `CacheFence`. Every duration is in seconds; fractions are allowed. */
@@ -161,42 +170,50 @@ export interface CacheFenceOptions extends ServeOptions {
    */
   readonly onRedisError?: "recompute" | "throw" | undefined;
   /**
-   * Where this process keeps copies of hot entries. A hit from it costs no round trip. Fences recall copies: once one has
-   * resolved, none from before is served. What is in the store beside them is left alone, and one store may serve several
-   * caches. Left out: no copies. A server without scripting or pub/sub, and ioredis-mock, have none
-   * (`cachefence:no-memory`).
+   * Where this process keeps copies of hot entries: a `Map`, which grows with the number of keys, or anything with its
+   * `get`, `set` and `delete`, such as an `LRUCache`, which bounds it. A hit from it costs no round trip. It never serves a
+   * value from before a fence that has resolved: fences recall copies. One store may serve several caches. Left out: no
+   * memory, every hit is read from Redis.
    *
    * @default undefined
    */
   readonly memory?: MemoryStore | undefined;
   /**
-   * The longest time for which a copy in `memory` is served without asking Redis again, in seconds; and so the longest that a
-   * fence waits for a process that does not answer. 0.05 to 60.
+   * The longest time that a copy in `memory` is served without asking Redis again, in seconds; and so the longest time that
+   * a fence waits for a process that does not answer. 0.05 to 60.
    *
    * @default 1
    */
   readonly memoryLease?: number | undefined;
   /**
-   * `"own"`: no two callers share an object. `"frozen"`: callers share one deeply frozen object, decoded once; a value with
-   * something in it that cannot be frozen (a Buffer, typed array, Map, Set or Date of a custom `deserializer`) is read anew
-   * for each, as under `"own"`.
+   * `"own"`: each caller gets an object of its own. `"frozen"`: callers share one deeply frozen object, decoded once, which
+   * is faster. A value with something in it that cannot be frozen (a Buffer, typed array, Map, Set or Date of a custom
+   * `deserializer`) is copied as under `"own"`.
    *
    * @default "own"
    */
   readonly values?: "own" | "frozen" | undefined;
 }
 
+/* eslint-enable @typescript-eslint/no-explicit-any */
+
 /** {@link GetOrSetOptions}, complete. */
 export interface ResolvedCallOptions {
   readonly beta: number;
-  readonly staleFor: number | ((value: never) => number);
+  /** In seconds. What a function returns is checked by {@link staleForSeconds}. */
+  readonly staleFor: StaleFor;
   readonly refreshesInBackground: boolean;
   readonly recomputeTimeoutSeconds: number | undefined;
   readonly retryAfterMs: number;
-  /** In order, each once. */
+  /** Sorted by code unit, each once. Of the same tags in any order, the same list. */
   readonly tags: readonly string[];
   readonly signal: AbortSignal | undefined;
 }
+
+export type StaleFor = number | ((value: unknown) => number);
+
+/** {@link SetOptions}, complete. */
+export type ResolvedSetOptions = Pick<ResolvedCallOptions, "tags" | "staleFor">;
 
 /** {@link CacheFenceOptions}, complete. */
 export interface ResolvedOptions {
@@ -218,66 +235,63 @@ const MAX_TIMER_SECONDS = 2_147_483;
 // 3,000 years: in milliseconds still an exact integer, and far from the end of PEXPIRE's range.
 const MAX_LIFETIME_SECONDS = 1e11;
 
+const TIMER: Range = { above: 0, max: MAX_TIMER_SECONDS };
+const LIFETIME: Range = { above: 0, max: MAX_LIFETIME_SECONDS };
+const LIFETIME_OR_NONE: Range = { min: 0, max: MAX_LIFETIME_SECONDS };
+
+const OF_SERVING = ["beta", "staleFor", "earlyRefresh", "recomputeTimeout", "retryAfter"];
+const OF_INSTANCE = ["lockTimeout", "waitForLock", "namespace", "serializer", "deserializer", "redisTimeout"];
+const OF_MEMORY = ["memory", "memoryLease", "values"];
+// Whose options there are. The order is that in which an error names them.
+const KNOWN = {
+  constructor: new Set([...OF_SERVING, ...OF_INSTANCE, "onRedisError", ...OF_MEMORY]),
+  getOrSet: new Set([...OF_SERVING, "tags", "signal"]),
+  definition: new Set(OF_SERVING),
+  set: new Set(["tags", "staleFor"]),
+  peek: new Set(["tags"]),
+  idle: new Set(["signal"]),
+};
+
 const NO_TAGS: readonly string[] = Object.freeze([]);
 
-const SERVE_OPTIONS = ["beta", "staleFor", "earlyRefresh", "recomputeTimeout", "retryAfter"];
-const CALL_OPTIONS = [...SERVE_OPTIONS, "tags", "signal"];
-const CONSTRUCTOR_OPTIONS = [
-  ...SERVE_OPTIONS,
-  "lockTimeout",
-  "waitForLock",
-  "namespace",
-  "serializer",
-  "deserializer",
-  "redisTimeout",
-  "onRedisError",
-  "memory",
-  "memoryLease",
-  "values",
-];
+const DEFAULTS: ResolvedCallOptions = {
+  beta: 1,
+  staleFor: 0,
+  refreshesInBackground: false,
+  recomputeTimeoutSeconds: undefined,
+  retryAfterMs: 1000,
+  tags: NO_TAGS,
+  signal: undefined,
+};
 
 /** Checks and completes the constructor's options; throws a TypeError or RangeError that names the bad one. */
 export function resolveOptions(options: CacheFenceOptions = {}): ResolvedOptions {
   requireObject("options", options);
-  refuseUnknown(options, CONSTRUCTOR_OPTIONS);
+  requireKnownOptions(options, "constructor", KNOWN);
   // Defaults by destructuring: undefined means the default, null is an error.
   const { serializer, deserializer, namespace = "", lockTimeout = 10, waitForLock = 5, redisTimeout = 1 } = options;
   const { memory, memoryLease = 1 } = options;
   const onRedisError = oneOf("onRedisError", options.onRedisError, ["recompute", "throw"]) ?? "recompute";
   const values = oneOf("values", options.values, ["own", "frozen"]) ?? "own";
-  if (typeof namespace !== "string" || !isWellFormed(namespace)) {
-    throw typeError("namespace", "a well-formed string", namespace);
-  }
+  requireWellFormed("namespace", namespace);
   requireFunction("serializer", serializer);
   requireFunction("deserializer", deserializer);
   if ((serializer === undefined) !== (deserializer === undefined)) {
     throw new TypeError("Expected `serializer` and `deserializer` to be given together, got only one of them");
   }
-  if (memory !== undefined && !isStore(memory)) {
-    throw typeError("memory", "a Map, or an object with get, set and delete", memory);
-  }
+  if (memory !== undefined) requireMemoryStore(memory);
   return Object.freeze({
-    leaseMs: wholeMs(secondsOf("lockTimeout", lockTimeout, { above: 0, max: MAX_TIMER_SECONDS })),
+    leaseMs: wholeMs(secondsOf("lockTimeout", lockTimeout, TIMER)),
     waitForLockMs: secondsOf("waitForLock", waitForLock, { min: 0, max: MAX_TIMER_SECONDS / 2 }) * 1000,
     namespace,
     serializer,
     deserializer,
-    redisTimeoutMs: secondsOf("redisTimeout", redisTimeout, { above: 0, max: MAX_TIMER_SECONDS }) * 1000,
+    redisTimeoutMs: secondsOf("redisTimeout", redisTimeout, TIMER) * 1000,
     throwsOnRedisError: onRedisError === "throw",
     memory,
     memoryLeaseMs: wholeMs(secondsOf("memoryLease", memoryLease, { min: 0.05, max: 60 })),
     freezesValues: values === "frozen",
-    perCall: Object.freeze(
-      resolveServeOptions(options, {
-        beta: 1,
-        staleFor: 0,
-        refreshesInBackground: false,
-        recomputeTimeoutSeconds: undefined,
-        retryAfterMs: 1000,
-        tags: NO_TAGS,
-        signal: undefined,
-      }),
-    ),
+    perCall: Object.freeze(resolveServeOptions(options, DEFAULTS)),
   });
 }
 
@@ -288,11 +302,11 @@ export function resolveCallOptions(
 ): ResolvedCallOptions {
   if (options === undefined) return defaults;
   requireObject("options", options);
-  refuseUnknown(options, CALL_OPTIONS);
+  requireKnownOptions(options, "getOrSet", KNOWN);
   return {
     ...resolveServeOptions(options, defaults),
-    tags: options.tags === undefined ? NO_TAGS : checkTags(options.tags),
-    signal: checkSignal(options.signal),
+    tags: resolveTags(options.tags),
+    signal: resolveSignal(options.signal),
   };
 }
 
@@ -301,143 +315,125 @@ export function resolveManyOptions<I>(
   options: GetOrSetManyOptions<I> | undefined,
   defaults: ResolvedCallOptions,
 ): { readonly shared: ResolvedCallOptions; readonly tagsOf: ((item: I) => readonly string[]) | undefined } {
-  if (options === undefined || typeof options !== "object") {
-    return { shared: resolveCallOptions(options, defaults), tagsOf: undefined };
+  if (typeof options?.tags !== "function") {
+    return { shared: resolveCallOptions(options as GetOrSetOptions | undefined, defaults), tagsOf: undefined };
   }
   const { tags, ...rest } = options;
-  if (typeof tags !== "function") return { shared: resolveCallOptions({ ...rest, tags }, defaults), tagsOf: undefined };
-  return { shared: resolveCallOptions(rest, defaults), tagsOf: (item) => checkTags(tags(item)) };
+  return { shared: resolveCallOptions(rest, defaults), tagsOf: (item) => resolveTags(tags(item)) };
 }
 
-export function resolveSetOptions(
-  options: SetOptions | undefined,
-  { staleFor }: Pick<ResolvedCallOptions, "staleFor">,
-): Pick<ResolvedCallOptions, "tags" | "staleFor"> {
-  if (options === undefined) return { tags: NO_TAGS, staleFor };
-  requireObject("options", options);
-  refuseUnknown(options, ["tags", "staleFor"]);
-  return {
-    tags: options.tags === undefined ? NO_TAGS : checkTags(options.tags),
-    staleFor: options.staleFor === undefined ? staleFor : checkStaleFor(options.staleFor),
-  };
-}
-
-export function resolvePeekOptions(options: PeekOptions | undefined): readonly string[] {
-  if (options === undefined) return NO_TAGS;
-  requireObject("options", options);
-  refuseUnknown(options, ["tags"]);
-  return options.tags === undefined ? NO_TAGS : checkTags(options.tags);
-}
-
-export function resolveIdleOptions(options: IdleOptions | undefined): AbortSignal | undefined {
-  if (options === undefined) return undefined;
-  requireObject("options", options);
-  refuseUnknown(options, ["signal"]);
-  return checkSignal(options.signal);
+/** Checks the options of a definition; what they leave out comes from the instance. */
+export function checkDefinition(options: ServeOptions, tags: unknown): void {
+  requireKnownOptions(options, "definition", KNOWN);
+  resolveServeOptions(options, DEFAULTS);
+  if (typeof tags !== "function") resolveTags(tags);
 }
 
 function resolveServeOptions(options: ServeOptions, defaults: ResolvedCallOptions): ResolvedCallOptions {
   const { beta, staleFor, recomputeTimeout, retryAfter } = options;
   const earlyRefresh = oneOf("earlyRefresh", options.earlyRefresh, ["inline", "background"]);
   return {
-    beta: beta === undefined ? defaults.beta : numberOf("beta", beta, { min: 0 }),
-    staleFor: staleFor === undefined ? defaults.staleFor : checkStaleFor(staleFor),
+    beta: beta === undefined ? defaults.beta : factorOf("beta", beta, { min: 0 }),
+    staleFor: resolveStaleFor(staleFor, defaults.staleFor),
     refreshesInBackground: earlyRefresh === undefined ? defaults.refreshesInBackground : earlyRefresh === "background",
     recomputeTimeoutSeconds:
       recomputeTimeout === undefined
         ? defaults.recomputeTimeoutSeconds
-        : secondsOf("recomputeTimeout", recomputeTimeout, { above: 0, max: MAX_TIMER_SECONDS }),
+        : secondsOf("recomputeTimeout", recomputeTimeout, TIMER),
     retryAfterMs:
       retryAfter === undefined
         ? defaults.retryAfterMs
         : secondsOf("retryAfter", retryAfter, { min: 0, max: MAX_TIMER_SECONDS }) * 1000,
-    tags: defaults.tags,
+    tags: NO_TAGS,
     signal: undefined,
   };
 }
 
-function checkStaleFor(staleFor: unknown): number | ((value: never) => number) {
-  if (typeof staleFor === "function") return staleFor as (value: never) => number;
-  return secondsOf("staleFor", staleFor, STALE_FOR);
+/** Checks and completes the options of one `set`. */
+export function resolveSetOptions(options: SetOptions | undefined, defaults: ResolvedCallOptions): ResolvedSetOptions {
+  if (options === undefined) return defaults;
+  requireObject("options", options);
+  requireKnownOptions(options, "set", KNOWN);
+  return { tags: resolveTags(options.tags), staleFor: resolveStaleFor(options.staleFor, defaults.staleFor) };
 }
 
-function checkSignal(signal: unknown): AbortSignal | undefined {
-  if (signal === undefined || signal instanceof AbortSignal) return signal;
-  throw typeError("signal", "an AbortSignal", signal);
+/** The tags of one `peek`. */
+export function resolvePeekOptions(options: PeekOptions | undefined): readonly string[] {
+  if (options === undefined) return NO_TAGS;
+  requireObject("options", options);
+  requireKnownOptions(options, "peek", KNOWN);
+  return resolveTags(options.tags);
 }
 
-function checkTags(tags: unknown): readonly string[] {
+/** The signal of one `idle`. */
+export function resolveIdleOptions(options: IdleOptions | undefined): AbortSignal | undefined {
+  if (options === undefined) return undefined;
+  requireObject("options", options);
+  requireKnownOptions(options, "idle", KNOWN);
+  return resolveSignal(options.signal);
+}
+
+/** Sorted by code unit, each once; one shared list where there are none. */
+export function resolveTags(tags: unknown): readonly string[] {
+  if (tags === undefined) return NO_TAGS;
   if (!Array.isArray(tags)) throw typeError("tags", "an array of strings", tags);
-  for (const tag of tags) checkName("tag", tag);
-  return tags.length < 2 ? (tags.slice() as string[]) : [...new Set(tags as string[])].sort();
+  if (tags.length === 0) return NO_TAGS;
+  for (const tag of tags) requireName("tag", tag);
+  return Object.freeze([...new Set(tags as string[])].sort());
 }
 
-function isStore(memory: unknown): memory is MemoryStore {
-  if (typeof memory !== "object" || memory === null) return false;
-  const { get, set, delete: remove } = memory as Record<string, unknown>;
-  return typeof get === "function" && typeof set === "function" && typeof remove === "function";
+function resolveStaleFor(staleFor: unknown, otherwise: StaleFor): StaleFor {
+  if (staleFor === undefined) return otherwise;
+  return typeof staleFor === "function"
+    ? (staleFor as (value: unknown) => number)
+    : secondsOf("staleFor", staleFor, LIFETIME_OR_NONE);
 }
 
-// A typo would be a setting that is silently not there.
-function refuseUnknown(options: object, known: readonly string[]): void {
-  for (const name of Object.keys(options)) {
-    if (known.includes(name)) continue;
-    const isElsewhere = known !== CONSTRUCTOR_OPTIONS && CONSTRUCTOR_OPTIONS.includes(name);
-    const hint = isElsewhere ? "it is an option of the constructor" : `did you mean \`${nearest(name, known)}\`?`;
-    throw new TypeError(`Unknown option \`${name}\`: ${hint}`);
+/** How long this value may be served past its expiry; checks what a `staleFor` function returned. */
+export function staleForSeconds(staleFor: StaleFor, value: unknown): number {
+  return typeof staleFor === "number" ? staleFor : secondsOf("staleFor(value)", staleFor(value), LIFETIME_OR_NONE);
+}
+
+function resolveSignal(signal: unknown): AbortSignal | undefined {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw typeError("signal", "an AbortSignal", signal);
+  return signal;
+}
+
+function requireMemoryStore(memory: unknown): void {
+  requireObject("memory", memory);
+  for (const name of ["get", "set", "delete"]) {
+    if (typeof (memory as Record<string, unknown>)[name] === "function") continue;
+    throw new TypeError(
+      `Expected \`memory\` to be a Map, or to have its get, set and delete, got one without ${name}()`,
+    );
   }
 }
 
-function nearest(name: string, known: readonly string[]): string {
-  const distances = known.map((one) => editDistance(name.toLowerCase(), one.toLowerCase()));
-  return known[distances.indexOf(Math.min(...distances))]!;
+export function checkKey(key: unknown): asserts key is string {
+  requireName("key", key);
 }
 
-// Levenshtein's, row by row.
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, replaced));
-    }
-    row = next;
-  }
-  return row[b.length]!;
+/**
+ * The keys (or, as `name` says, the tags) that a variadic method was given: strings, or one iterable of strings. An
+ * iterable, because so many strings cannot be spread: arguments are on the stack.
+ */
+export function keysOf(args: readonly unknown[], name: "key" | "tag" = "key"): string[] {
+  const [only] = args;
+  const keys = args.length === 1 && typeof only !== "string" ? iterate(only, name) : args;
+  return Array.from(keys, (key) => {
+    requireName(name, key);
+    return key;
+  });
 }
 
-const SURROGATE = /[\uD800-\uDFFF]/;
-const LONE_SURROGATE = /\p{Surrogate}/u;
-
-// Two strings that differ in a lone surrogate are the same in UTF-8, and so would be the same key.
-function isWellFormed(text: string): boolean {
-  return !SURROGATE.test(text) || !LONE_SURROGATE.test(text);
+function iterate(value: unknown, name: string): Iterable<unknown> {
+  if (typeof value === "object" && value !== null && Symbol.iterator in value) return value as Iterable<unknown>;
+  throw typeError(`${name}s`, "strings, or one iterable of strings", value);
 }
 
-function checkName(name: string, value: unknown): void {
-  if (typeof value !== "string" || value === "") throw typeError(name, "a non-empty string", value);
-  if (!isWellFormed(value)) throw typeError(name, "a well-formed string, without a lone surrogate", value);
-}
-
-export function checkKey(key: unknown): void {
-  checkName("key", key);
-}
-
-/** Keys, or one iterable of them. */
-export function keysOf(args: readonly unknown[], name = "key"): string[] {
-  const [first] = args;
-  const isIterable = args.length === 1 && typeof first === "object" && first !== null && Symbol.iterator in first;
-  const keys = isIterable ? [...(first as Iterable<unknown>)] : args;
-  for (const key of keys) checkName(name, key);
-  return [...new Set(keys as readonly string[])];
-}
 export function checkRecompute(recompute: unknown, name = "recompute"): void {
   if (typeof recompute !== "function") throw typeError(name, "a function", recompute);
 }
-
-const LIFETIME: Range = { above: 0, max: MAX_LIFETIME_SECONDS };
-const STALE_FOR: Range = { min: 0, max: MAX_LIFETIME_SECONDS };
 
 /** A number of seconds > 0. */
 export function checkLifetime(ttl: unknown): number {
@@ -451,12 +447,7 @@ export function checkTtl(ttl: unknown): void {
 
 /** What a `ttl` function returned; 0 means: do not cache. */
 export function checkReturnedTtl(ttl: unknown): number {
-  return secondsOf("ttl(value)", ttl, { min: 0, max: MAX_LIFETIME_SECONDS });
-}
-
-/** How long past its expiry this value may be served, in seconds. */
-export function staleForSeconds(staleFor: number | ((value: never) => number), value: unknown): number {
-  return typeof staleFor === "number" ? staleFor : secondsOf("staleFor(value)", staleFor(value as never), STALE_FOR);
+  return secondsOf("ttl(value)", ttl, LIFETIME_OR_NONE);
 }
 
 /** Redis' PX and PEXPIRE refuse fractions, and PEXPIRE 0 deletes: round up. */
@@ -470,63 +461,11 @@ export function checkClient(redis: unknown): void {
   if (missing !== undefined)
     throw new TypeError(`Expected \`redis\` to be an ioredis client, got one without ${missing}()`);
   const { isCluster, options } = redis as RedisClient & { options?: { scaleReads?: unknown } };
-  const keyPrefix: unknown = options?.keyPrefix ?? "";
-  if (typeof keyPrefix === "string" && !isWellFormed(keyPrefix)) {
-    throw typeError("redis.options.keyPrefix", "a well-formed string", keyPrefix);
-  }
+  // Part of every name, and of those that are sent as arguments too.
+  if (typeof options?.keyPrefix === "string") requireWellFormed("redis.options.keyPrefix", options.keyPrefix);
   const scaleReads = options?.scaleReads ?? "master";
   if (isCluster === true && scaleReads !== "master") {
     // A replica may still hold what an invalidate has removed on its master.
     throw typeError("redis.options.scaleReads", '"master"', scaleReads);
   }
-}
-
-interface Range {
-  readonly min?: number;
-  readonly above?: number;
-  readonly max?: number;
-}
-
-function secondsOf(name: string, value: unknown, range: Range): number {
-  return numberOf(name, value, range, "a finite number of seconds");
-}
-
-function numberOf(name: string, value: unknown, range: Range, kind = "a finite number"): number {
-  const { min = 0, above = -1, max = Infinity } = range;
-  if (typeof value === "number" && value >= min && value > above && value <= max && value !== Infinity) return value;
-  // Put into words only now: every hit has its ttl checked.
-  const lowest = range.above === undefined ? `>= ${String(min)}` : `> ${String(above)}`;
-  const expectation = `${kind} ${lowest}${max === Infinity ? "" : ` and <= ${String(max)}`}`;
-  if (typeof value !== "number") throw typeError(name, expectation, value);
-  throw new RangeError(expected(name, expectation, value));
-}
-
-function oneOf<T extends string>(name: string, value: unknown, allowed: readonly T[]): T | undefined {
-  if (value === undefined) return undefined;
-  const found = allowed.find((candidate) => candidate === value);
-  if (found === undefined) throw typeError(name, allowed.map((one) => `"${one}"`).join(" or "), value);
-  return found;
-}
-
-function requireFunction(name: string, value: unknown): void {
-  if (value !== undefined && typeof value !== "function") throw typeError(name, "a function", value);
-}
-
-function requireObject(name: string, value: unknown): void {
-  if (typeof value !== "object" || value === null) throw typeError(name, "an object", value);
-}
-
-function typeError(name: string, expectation: string, got: unknown): TypeError {
-  return new TypeError(expected(name, expectation, got));
-}
-
-function expected(name: string, expectation: string, got: unknown): string {
-  return `Expected \`${name}\` to be ${expectation}, got ${show(got)}`;
-}
-
-function show(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value);
-  if (typeof value === "function") return "a function";
-  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "an array" : "an object";
-  return String(value);
 }

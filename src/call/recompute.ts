@@ -1,4 +1,5 @@
 import { RecomputeError, RecomputeTimeoutError } from "../errors.js";
+import type { StaleFor } from "../options.js";
 import { checkReturnedTtl, staleForSeconds } from "../options.js";
 import type { Runtime } from "../runtime.js";
 import { roundSeconds } from "../runtime.js";
@@ -15,7 +16,7 @@ export interface Source {
   readonly key: string;
   readonly recompute: (context: RecomputeContext) => unknown;
   readonly ttl: number | ((value: never) => number);
-  readonly staleFor: number | ((value: never) => number);
+  readonly staleFor: StaleFor;
   readonly timeoutSeconds: number | undefined;
 }
 

@@ -8,8 +8,14 @@ import {
   checkRecompute,
   checkReturnedTtl,
   checkTtl,
+  keysOf,
   resolveCallOptions,
+  resolveIdleOptions,
   resolveOptions,
+  resolvePeekOptions,
+  resolveSetOptions,
+  resolveTags,
+  staleForSeconds,
   wholeMs,
 } from "../../src/options.js";
 import { REQUIRED_COMMANDS } from "../../src/link/redis-client.js";
@@ -22,11 +28,16 @@ const defaults = {
   deserializer: undefined,
   redisTimeoutMs: 1_000,
   throwsOnRedisError: false,
+  memory: undefined,
+  memoryLeaseMs: 1_000,
+  freezesValues: false,
   perCall: {
     beta: 1,
-    staleForSeconds: 0,
+    staleFor: 0,
     refreshesInBackground: false,
     recomputeTimeoutSeconds: undefined,
+    retryAfterMs: 1_000,
+    tags: [],
     signal: undefined,
   },
 };
@@ -48,14 +59,23 @@ describe("the options of a CacheFence", () => {
   it("take an explicit undefined for the default", () => {
     const names = [
       ...["beta", "staleFor", "earlyRefresh", "recomputeTimeout", "lockTimeout", "waitForLock", "namespace"],
-      ...["serializer", "deserializer", "redisTimeout", "onRedisError"],
+      ...[
+        "serializer",
+        "deserializer",
+        "redisTimeout",
+        "onRedisError",
+        "retryAfter",
+        "memory",
+        "memoryLease",
+        "values",
+      ],
     ];
     expect(resolveOptions(Object.fromEntries(names.map((name) => [name, undefined])))).toEqual(defaults);
   });
 
   it("keep a zero", () => {
-    const resolved = resolveOptions({ beta: 0, staleFor: 0, waitForLock: 0 });
-    expect(resolved.perCall.beta).toBe(0);
+    const resolved = resolveOptions({ beta: 0, staleFor: 0, waitForLock: 0, retryAfter: 0 });
+    expect(resolved.perCall).toMatchObject({ beta: 0, retryAfterMs: 0 });
     expect(resolved.waitForLockMs).toBe(0);
   });
 
@@ -69,6 +89,9 @@ describe("the options of a CacheFence", () => {
     expect(Object.isFrozen(resolved.perCall)).toBe(true);
   });
 
+  const store = new Map<string, object>();
+  const lingers = (value: { found: boolean }) => (value.found ? 60 : 0);
+
   it.each<[string, CacheFenceOptions, object]>([
     ["lockTimeout", { lockTimeout: 0.5 }, { leaseMs: 500 }],
     ["lockTimeout, rounded up to a millisecond", { lockTimeout: 0.0001 }, { leaseMs: 1 }],
@@ -77,14 +100,25 @@ describe("the options of a CacheFence", () => {
     ["redisTimeout", { redisTimeout: 0.25 }, { redisTimeoutMs: 250 }],
     ["onRedisError", { onRedisError: "throw" }, { throwsOnRedisError: true }],
     ["beta", { beta: 2.5 }, { perCall: { beta: 2.5 } }],
-    ["staleFor", { staleFor: 30 }, { perCall: { staleForSeconds: 30 } }],
+    ["staleFor", { staleFor: 30 }, { perCall: { staleFor: 30 } }],
+    ["staleFor, a function", { staleFor: lingers }, { perCall: { staleFor: lingers } }],
+    ["retryAfter", { retryAfter: 2.5 }, { perCall: { retryAfterMs: 2_500 } }],
+    ["memory", { memory: store }, { memory: store }],
+    ["the shortest memoryLease", { memoryLease: 0.05 }, { memoryLeaseMs: 50 }],
+    ["the longest memoryLease", { memoryLease: 60 }, { memoryLeaseMs: 60_000 }],
+    ["frozen values", { values: "frozen" }, { freezesValues: true }],
+    ["own values", { values: "own" }, { freezesValues: false }],
     ["earlyRefresh", { earlyRefresh: "background" }, { perCall: { refreshesInBackground: true } }],
     ["recomputeTimeout", { recomputeTimeout: 3 }, { perCall: { recomputeTimeoutSeconds: 3 } }],
   ])("take %s", (_name, options, expected) => {
     expect(resolveOptions(options)).toMatchObject(expected);
   });
 
-  const durations = ["lockTimeout", "waitForLock", "redisTimeout", "staleFor", "recomputeTimeout", "beta"] as const;
+  const durations = [
+    ...(["lockTimeout", "waitForLock", "redisTimeout", "staleFor", "recomputeTimeout", "retryAfter"] as const),
+    ...(["memoryLease", "beta"] as const),
+  ];
+  const kindOf = (name: string) => (name === "beta" ? "a finite number" : "a number of seconds");
 
   it.each(
     durations.flatMap((name) =>
@@ -94,18 +128,18 @@ describe("the options of a CacheFence", () => {
     const create = () => new CacheFence(untouchable(), { [name]: value });
     expect(create).toThrow(RangeError);
     expect(create).toThrow(
-      new RegExp(`^Expected \`${name}\` to be a finite number >=? 0.*, got ${String(value).replace("+", "\\+")}$`),
+      new RegExp(`^Expected \`${name}\` to be ${kindOf(name)} >=? 0.*, got ${String(value).replace("+", "\\+")}$`),
     );
   });
 
   it.each(["lockTimeout", "redisTimeout", "recomputeTimeout"])("refuse a %s of 0", (name) => {
     expect(() => resolveOptions({ [name]: 0 })).toThrow(
-      new RangeError(`Expected \`${name}\` to be a finite number > 0 and <= 2147483, got 0`),
+      new RangeError(`Expected \`${name}\` to be a number of seconds > 0 and <= 2147483, got 0`),
     );
   });
 
   it("refuse a duration that would overflow a timer, and take the longest that does not", () => {
-    for (const name of ["lockTimeout", "redisTimeout", "recomputeTimeout"]) {
+    for (const name of ["lockTimeout", "redisTimeout", "recomputeTimeout", "retryAfter"]) {
       expect(() => resolveOptions({ [name]: 2_147_483 })).not.toThrow();
       expect(() => resolveOptions({ [name]: 2_147_484 })).toThrow(RangeError);
     }
@@ -121,7 +155,7 @@ describe("the options of a CacheFence", () => {
     (name, value) => {
       const create = () => new CacheFence(untouchable(), { [name]: value });
       expect(create).toThrow(TypeError);
-      expect(create).toThrow(`Expected \`${name}\` to be a finite number`);
+      expect(create).toThrow(`Expected \`${name}\` to be ${kindOf(name)} `);
     },
   );
 
@@ -131,6 +165,14 @@ describe("the options of a CacheFence", () => {
     [{ onRedisError: "ignore" }, 'Expected `onRedisError` to be "recompute" or "throw", got "ignore"'],
     [{ earlyRefresh: "later" }, 'Expected `earlyRefresh` to be "inline" or "background", got "later"'],
     [{ earlyRefresh: true }, 'Expected `earlyRefresh` to be "inline" or "background", got true'],
+    [{ namespace: "a\ud83e" }, 'Expected `namespace` to be a well-formed string (no lone surrogates), got "a\\ud83e"'],
+    [{ memory: true }, "Expected `memory` to be an object, got true"],
+    [{ memory: {} }, "Expected `memory` to be a Map, or to have its get, set and delete, got one without get()"],
+    [
+      { memory: new WeakSet() },
+      "Expected `memory` to be a Map, or to have its get, set and delete, got one without get()",
+    ],
+    [{ values: "shared" }, 'Expected `values` to be "own" or "frozen", got "shared"'],
     [{ serializer: 1, deserializer: 1 }, "Expected `serializer` to be a function, got 1"],
     [{ serializer: String, deserializer: [] }, "Expected `deserializer` to be a function, got an array"],
     [{ serializer: String }, "Expected `serializer` and `deserializer` to be given together, got only one of them"],
@@ -146,8 +188,11 @@ describe("the options of a CacheFence", () => {
 
 describe("null for an option", () => {
   const message = (name: string) => new RegExp(`^Expected \`${name}\` to be .+, got null$`);
-  const perCall = ["beta", "staleFor", "earlyRefresh", "recomputeTimeout"];
-  const ofInstance = ["lockTimeout", "waitForLock", "namespace", "redisTimeout", "onRedisError"];
+  const perCall = ["beta", "staleFor", "earlyRefresh", "recomputeTimeout", "retryAfter"];
+  const ofInstance = [
+    ...["lockTimeout", "waitForLock", "namespace", "redisTimeout", "onRedisError"],
+    ...["memory", "memoryLease", "values"],
+  ];
 
   it.each([...perCall, ...ofInstance, "serializer", "deserializer"])("is no default but a TypeError: %s", (name) => {
     const create = () => new CacheFence(untouchable(), { serializer: String, deserializer: String, [name]: null });
@@ -155,7 +200,7 @@ describe("null for an option", () => {
     expect(create).toThrow(message(name));
   });
 
-  it.each([...perCall, "signal"])("of a call rejects it, before anything is sent: %s", async (name) => {
+  it.each([...perCall, "signal", "tags"])("of a call rejects it, before anything is sent: %s", async (name) => {
     const call = new CacheFence(untouchable()).getOrSet("k", 1, () => 1, { [name]: null });
     await expect(call).rejects.toThrow(TypeError);
     await expect(call).rejects.toThrow(message(name));
@@ -174,7 +219,10 @@ describe("the options of one call", () => {
   it("replace those of the instance, one by one", () => {
     const { signal } = new AbortController();
     expect(resolveCallOptions({ beta: 0 }, instance)).toEqual({ ...instance, beta: 0 });
-    expect(resolveCallOptions({ staleFor: 0 }, instance)).toEqual({ ...instance, staleForSeconds: 0 });
+    expect(resolveCallOptions({ staleFor: 0 }, instance)).toEqual({ ...instance, staleFor: 0 });
+    expect(resolveCallOptions({ staleFor: Number }, instance)).toEqual({ ...instance, staleFor: Number });
+    expect(resolveCallOptions({ retryAfter: 0 }, instance)).toEqual({ ...instance, retryAfterMs: 0 });
+    expect(resolveCallOptions({ tags: ["a"] }, instance)).toEqual({ ...instance, tags: ["a"] });
     expect(resolveCallOptions({ earlyRefresh: "inline" }, instance)).toEqual({
       ...instance,
       refreshesInBackground: false,
@@ -188,6 +236,11 @@ describe("the options of one call", () => {
     [{ staleFor: NaN }, RangeError, "`staleFor`"],
     [{ earlyRefresh: "no" }, TypeError, "`earlyRefresh`"],
     [{ recomputeTimeout: 0 }, RangeError, "`recomputeTimeout`"],
+    [{ retryAfter: -1 }, RangeError, "Expected `retryAfter` to be a number of seconds >= 0 and <= 2147483, got -1"],
+    [{ tags: "a" }, TypeError, 'Expected `tags` to be an array of strings, got "a"'],
+    [{ tags: ["a", ""] }, TypeError, 'Expected `tag` to be a non-empty string, got ""'],
+    [{ namespace: "a" }, TypeError, "Option `namespace` is no option of `getOrSet`, but of the constructor"],
+    [{ stalefor: 1 }, TypeError, "Unknown option `stalefor`: did you mean `staleFor`?"],
     [{ signal: {} }, TypeError, "Expected `signal` to be an AbortSignal, got an object"],
     [null, TypeError, "Expected `options` to be an object, got null"],
   ])("are refused by a rejection, before anything is sent: %o", async (options, errorClass, message) => {
@@ -197,7 +250,183 @@ describe("the options of one call", () => {
   });
 });
 
+describe("an unknown option", () => {
+  it.each([
+    ["namepsace", "did you mean `namespace`?"],
+    ["stalefor", "did you mean `staleFor`?"],
+    ["staleForever", "did you mean `staleFor`?"],
+    ["lockTimout", "did you mean `lockTimeout`?"],
+    ["nameSpace", "did you mean `namespace`?"],
+    ["lease", "did you mean `memoryLease`?"],
+    ["retry", "did you mean `retryAfter`?"],
+  ])("of the constructor is a TypeError that names the nearest: %s", (name, hint) => {
+    const create = () => new CacheFence(untouchable(), { [name]: undefined });
+    expect(create).toThrow(new TypeError(`Unknown option \`${name}\`: ${hint}`));
+  });
+
+  it("that is like no other is told all of them", () => {
+    const message =
+      "Unknown option `ttl`: known are `beta`, `staleFor`, `earlyRefresh`, `recomputeTimeout`, `retryAfter`";
+    expect(() => resolveOptions({ ttl: 60 } as object)).toThrow(message);
+    expect(() => resolvePeekOptions({ x: 1 } as object)).toThrow("Unknown option `x`: known are `tags`");
+  });
+
+  it("is told whose it is, if it is one of another place", () => {
+    const { perCall } = resolveOptions();
+    const refused: [() => unknown, string][] = [
+      [
+        () => resolveOptions({ tags: [] } as object),
+        "`tags` is no option of the constructor, but of `getOrSet`, `set`, `peek`",
+      ],
+      [
+        () => resolveCallOptions({ memory: new Map() } as object, perCall),
+        "`memory` is no option of `getOrSet`, but of the constructor",
+      ],
+      [
+        () => resolveSetOptions({ beta: 1 } as object, perCall),
+        "`beta` is no option of `set`, but of the constructor, `getOrSet`",
+      ],
+      [
+        () => resolveIdleOptions({ tags: [] } as object),
+        "`tags` is no option of `idle`, but of `getOrSet`, `set`, `peek`",
+      ],
+    ];
+    for (const [refuse, message] of refused) expect(refuse).toThrow(new TypeError(`Option ${message}`));
+  });
+
+  it("that is not the object's own is left alone", () => {
+    expect(resolveOptions(Object.create({ inherited: 1 }) as object)).toEqual(defaults);
+    expect(resolveOptions(Object.defineProperty({}, "hidden", { value: 1 }))).toEqual(defaults);
+  });
+});
+
+describe("the options of set, peek and idle", () => {
+  const { perCall } = resolveOptions({ staleFor: 30 });
+
+  it("have their defaults, at no cost", () => {
+    expect(resolveSetOptions(undefined, perCall)).toBe(perCall);
+    expect(resolveSetOptions({}, perCall)).toEqual({ tags: [], staleFor: 30 });
+    expect(resolvePeekOptions(undefined)).toBe(resolveTags(undefined));
+    expect(resolvePeekOptions({})).toEqual([]);
+    expect(resolveIdleOptions(undefined)).toBeUndefined();
+    expect(resolveIdleOptions({})).toBeUndefined();
+  });
+
+  it("are taken", () => {
+    const { signal } = new AbortController();
+    expect(resolveSetOptions({ tags: ["b", "a"], staleFor: 1 }, perCall)).toEqual({ tags: ["a", "b"], staleFor: 1 });
+    expect(resolveSetOptions({ staleFor: Number }, perCall).staleFor).toBe(Number);
+    expect(resolvePeekOptions({ tags: ["a"] })).toEqual(["a"]);
+    expect(resolveIdleOptions({ signal })).toBe(signal);
+  });
+
+  it("are refused", () => {
+    expect(() => resolveSetOptions({ staleFor: -1 }, perCall)).toThrow(RangeError);
+    expect(() => resolveSetOptions(null as never, perCall)).toThrow("Expected `options` to be an object, got null");
+    expect(() => resolvePeekOptions({ tags: "a" as never })).toThrow("Expected `tags` to be an array of strings");
+    expect(() => resolveIdleOptions({ signal: {} as never })).toThrow("Expected `signal` to be an AbortSignal");
+  });
+});
+
+describe("tags", () => {
+  it("are sorted by code unit, each once, in a list of their own", () => {
+    const given = ["b", "ä", "a", "B", "b"];
+    expect(resolveTags(given)).toEqual(["B", "a", "b", "ä"]);
+    expect(given).toHaveLength(5);
+    expect(Object.isFrozen(resolveTags(given))).toBe(true);
+  });
+
+  it("share one list where there are none", () => {
+    expect(resolveTags(undefined)).toEqual([]);
+    for (const none of [resolveTags([]), resolveOptions().perCall.tags]) expect(none).toBe(resolveTags(undefined));
+    expect(Object.isFrozen(resolveTags([]))).toBe(true);
+  });
+
+  it.each([null, "a", new Set(["a"]), 1])("are an array: not %o", (tags) => {
+    expect(() => resolveTags(tags)).toThrow(TypeError);
+  });
+
+  it.each([[[1]], [[""]], [["a\udc00"]], [[undefined]], [[["a"]]]])("are names: not %o", (tags) => {
+    expect(() => resolveTags(tags)).toThrow(/^Expected `tag` to be a (non-empty|well-formed) string/);
+  });
+});
+
+describe("staleFor", () => {
+  it("is a number of seconds, or what its function makes of the value", () => {
+    expect(staleForSeconds(30, "value")).toBe(30);
+    expect(staleForSeconds((value) => (value as number) * 2, 4)).toBe(8);
+    expect(staleForSeconds(() => 0, 1)).toBe(0);
+  });
+
+  it.each([
+    [-1, RangeError],
+    [NaN, RangeError],
+    [1.1e11, RangeError],
+    [undefined, TypeError],
+    ["60", TypeError],
+  ])("refuses %o from its function", (returned, errorClass) => {
+    const ask = () => staleForSeconds(() => returned as number, 1);
+    expect(ask).toThrow(errorClass);
+    expect(ask).toThrow("Expected `staleFor(value)` to be a number of seconds >= 0 and <= 100000000000, got ");
+  });
+});
+
+describe("the keys of a call that takes many", () => {
+  it("are strings, or one iterable of strings", () => {
+    expect(keysOf([])).toEqual([]);
+    expect(keysOf(["a", "b"])).toEqual(["a", "b"]);
+    expect(keysOf(["abc"])).toEqual(["abc"]);
+    for (const iterable of [
+      ["a", "b"],
+      new Set(["a", "b"]),
+      ["a", "b"].values(),
+      new Map([
+        ["a", 1],
+        ["b", 2],
+      ]).keys(),
+    ]) {
+      expect(keysOf([iterable])).toEqual(["a", "b"]);
+    }
+    expect(keysOf([[]])).toEqual([]);
+  });
+
+  it("may be more than fit on the stack", () => {
+    expect(keysOf([Array.from({ length: 300_000 }, (_, i) => `k${String(i)}`)])).toHaveLength(300_000);
+  });
+
+  it.each<[unknown[], string]>([
+    [[1], "Expected `keys` to be strings, or one iterable of strings, got 1"],
+    [[undefined], "Expected `keys` to be strings, or one iterable of strings, got undefined"],
+    [[{}], "Expected `keys` to be strings, or one iterable of strings, got an object"],
+    [[""], 'Expected `key` to be a non-empty string, got ""'],
+    [[["a"], ["b"]], "Expected `key` to be a non-empty string, got an array"],
+    [["a", 1], "Expected `key` to be a non-empty string, got 1"],
+    [[["a", 1]], "Expected `key` to be a non-empty string, got 1"],
+    [[new Map([["a", 1]])], "Expected `key` to be a non-empty string, got an array"],
+  ])("refuse %o", (args, message) => {
+    expect(() => keysOf(args)).toThrow(new TypeError(message));
+  });
+
+  it("are called by their name", () => {
+    expect(() => keysOf([1], "tag")).toThrow("Expected `tags` to be strings, or one iterable of strings, got 1");
+    expect(() => keysOf(["a", ""], "tag")).toThrow("Expected `tag` to be a non-empty string");
+  });
+});
+
 describe("the arguments of a call", () => {
+  it("refuse a key with half a character, which would share its entry with others", async () => {
+    const cut = ["search:cats🦊".slice(0, 12), "search:cats😀".slice(0, 12), "\udc00", "a\udc00\ud800b"];
+    const cache = new CacheFence(untouchable());
+    for (const key of cut) {
+      const message = "Expected `key` to be a well-formed string (no lone surrogates), got ";
+      expect(() => checkKey(key)).toThrow(new TypeError(message + JSON.stringify(key)));
+      await expect(cache.getOrSet(key, 1, () => 1)).rejects.toThrow(message);
+      await expect(cache.invalidate(key)).rejects.toThrow(message);
+      await expect(cache.set(key, 1, 1)).rejects.toThrow(message);
+    }
+    for (const key of ["search:cats🦊", "ü", "k", "日本"]) expect(() => checkKey(key)).not.toThrow();
+  });
+
   it.each([undefined, null, "", 1, {}, Symbol.iterator, ["k"]])("refuse %o as a key", async (key) => {
     expect(() => checkKey(key)).toThrow(TypeError);
     expect(() => checkKey(key)).toThrow("Expected `key` to be a non-empty string, got");
@@ -208,7 +437,7 @@ describe("the arguments of a call", () => {
   });
 
   it.each([0, -1, NaN, Infinity, 1.1e11])("refuse %d as a ttl with a RangeError", async (ttl) => {
-    const message = `Expected \`ttl\` to be a finite number of seconds > 0 and <= 100000000000, got ${ttl}`;
+    const message = `Expected \`ttl\` to be a number of seconds > 0 and <= 100000000000, got ${ttl}`;
     expect(() => checkTtl(ttl)).toThrow(new RangeError(message));
     expect(() => checkLifetime(ttl)).toThrow(new RangeError(message));
     const cache = new CacheFence(untouchable());
@@ -226,7 +455,7 @@ describe("the arguments of a call", () => {
     expect(() => checkTtl(() => 1)).not.toThrow();
     const set = new CacheFence(untouchable()).set("k", (() => 1) as never, 1);
     await expect(set).rejects.toThrow(
-      "Expected `ttl` to be a finite number of seconds > 0 and <= 100000000000, got a function",
+      "Expected `ttl` to be a number of seconds > 0 and <= 100000000000, got a function",
     );
   });
 
@@ -257,6 +486,13 @@ describe("the client", () => {
         new TypeError(`Expected \`redis\` to be an ioredis client, got one without ${name}()`),
       );
     }
+  });
+
+  it("is refused when its keyPrefix is cut in the middle of a character", () => {
+    expect(() => new CacheFence(untouchable({ options: { keyPrefix: "\ud83e" } }))).toThrow(
+      "Expected `redis.options.keyPrefix` to be a well-formed string (no lone surrogates), got ",
+    );
+    expect(() => new CacheFence(untouchable({ options: { keyPrefix: "🦊:" } }))).not.toThrow();
   });
 
   it("is refused when it is a Cluster that reads from replicas, which may hold what was invalidated", () => {

@@ -147,6 +147,23 @@ describe.each([
 
     expect(run(application, process.execPath, join(modules, "typescript/bin/tsc"))).toBe("");
   }, 60_000);
+
+  test("the types need no newer library than es2021", () => {
+    const old = join(application, "es2021");
+    mkdirSync(old);
+    writeFileSync(
+      join(old, "consumer.mts"),
+      `import { CacheFenceError } from "cachefence";
+       export const causeOf = (error: unknown): unknown => (error instanceof CacheFenceError ? error.cause : undefined);`,
+    );
+    const compilerOptions = { module: "nodenext", target: "es2021", lib: ["es2021"], types: ["node"], strict: true };
+    writeFileSync(
+      join(old, "tsconfig.json"),
+      JSON.stringify({ compilerOptions: { ...compilerOptions, noEmit: true } }),
+    );
+
+    expect(run(old, process.execPath, join(modules, "typescript/bin/tsc"))).toBe("");
+  }, 60_000);
 });
 
 // What `npm install` would do, without a network: cachefence is the unpacked tarball, the rest is the repository's own.

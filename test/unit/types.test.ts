@@ -1,4 +1,13 @@
-import type { CacheFenceEvents, CacheFenceOptions, CacheFenceStats, RecomputeContext, RedisClient } from "cachefence";
+import type {
+  CacheFenceEvents,
+  CacheFenceOptions,
+  CacheFenceStats,
+  GetOrSetOptions,
+  MemoryStore,
+  RecomputeContext,
+  RedisClient,
+  SetOptions,
+} from "cachefence";
 import { CacheFence } from "cachefence";
 import type { Cluster, Redis } from "ioredis";
 import type { Cluster as Cluster6, Redis as Redis6 } from "ioredis6";
@@ -18,6 +27,45 @@ it("infers the value from recompute, synchronous or not", () => {
   expectTypeOf(() =>
     cache.getOrSet("k", 1, async ({ signal }) => signal.aborted),
   ).returns.resolves.toEqualTypeOf<boolean>();
+});
+
+it("takes what a query builder returns: a PromiseLike", () => {
+  const query = (): PromiseLike<{ id: number }[]> => Promise.resolve([]);
+  expectTypeOf(() => cache.getOrSet("k", 1, query)).returns.resolves.toEqualTypeOf<{ id: number }[]>();
+});
+
+it("gives the value to a staleFor function", () => {
+  const call = () =>
+    cache.getOrSet("k", 1, async () => ({ livesFor: 1 }), {
+      staleFor: (token) => {
+        expectTypeOf(token).toEqualTypeOf<{ livesFor: number }>();
+        return token.livesFor;
+      },
+      tags: ["team:1"],
+      retryAfter: 0,
+    });
+  expectTypeOf(call).returns.resolves.toEqualTypeOf<{ livesFor: number }>();
+  const ofInstance = { staleFor: (user: { gone: boolean }) => (user.gone ? 0 : 60) };
+  expectTypeOf(ofInstance).toExtend<CacheFenceOptions>();
+  expectTypeOf(ofInstance).toExtend<GetOrSetOptions<{ gone: boolean }>>();
+  expectTypeOf(ofInstance).toExtend<SetOptions>();
+  expectTypeOf(ofInstance).not.toExtend<SetOptions<string>>();
+  // @ts-expect-error -- per call only
+  expectTypeOf({ tags: ["a"] } as const satisfies CacheFenceOptions).toBeObject();
+});
+
+it("accepts a Map for memory, and a bounded one, without a cast", () => {
+  // As lru-cache declares its own.
+  interface LRUCache<K, V> {
+    get(key: K, options?: { updateAgeOnGet?: boolean }): V | undefined;
+    set(key: K, value: V | undefined, options?: { ttl?: number }): this;
+    delete(key: K): boolean;
+  }
+  expectTypeOf<LRUCache<string, object>>().toExtend<MemoryStore>();
+  expectTypeOf<Map<string, object>>().toExtend<MemoryStore>();
+  expectTypeOf(() => new CacheFence({} as RedisClient, { memory: new Map(), values: "frozen" })).toBeFunction();
+  // @ts-expect-error -- nothing can be deleted from it
+  expectTypeOf<Omit<Map<string, object>, "delete">>().toExtend<MemoryStore>();
 });
 
 it("takes the value's type as an argument, and holds recompute to it", () => {
@@ -82,13 +130,14 @@ it("may be used with `await using`", () => {
 
 it("tells what each event carries and which counters there are", () => {
   expectTypeOf<CacheFenceEvents["cachefence:hit"]>().toEqualTypeOf<{
-    namespace: string;
     key: string;
+    namespace: string;
     remaining: number;
     delta: number;
     source: "memory" | "redis";
   }>();
-  expectTypeOf<CacheFenceStats[Exclude<keyof CacheFenceStats, "redis">]>().toEqualTypeOf<number>();
+  expectTypeOf<CacheFenceEvents[keyof CacheFenceEvents]["namespace"]>().toEqualTypeOf<string>();
+  expectTypeOf<Omit<CacheFenceStats, "redis">[Exclude<keyof CacheFenceStats, "redis">]>().toEqualTypeOf<number>();
   expectTypeOf<CacheFenceStats["redis"]>().toEqualTypeOf<"ready" | "lost" | "silent">();
   expectTypeOf<RecomputeContext["signal"]>().toEqualTypeOf<AbortSignal>();
 });
