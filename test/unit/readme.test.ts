@@ -129,9 +129,17 @@ describeOwnRedis("the examples of README.md", () => {
     expect(await output("per-call.ts")).toBe("{ price: 12.5 } undefined\n");
   });
 
+  it("memory.ts: hits without Redis", async () => {
+    expect(await output("memory.ts")).toBe("hits from memory\n");
+  });
+
+  it("lists-and-tags.ts: one query for a list, and one after a fence of its tag", async () => {
+    expect(await output("lists-and-tags.ts")).toMatch(/404 => undefined\n\}\n\{ id: 1, .*\}\n2 2 queries\n$/);
+  });
+
   it("events.ts: a rebuild seen, and the counters", async () => {
     const seen = await output("events.ts");
     expect(seen).toMatch(/^answer: rebuilt in \d+\.\d{3} s, stored$/m);
-    expect(seen).toMatch(/hits: 1,\s+misses: 1,/);
+    expect(seen).toMatch(/hits: 1,\s+memoryHits: 0,\s+misses: 1,/);
   });
 });
