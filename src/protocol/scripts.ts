@@ -20,11 +20,11 @@ export const LARGEST_TOLD_BYTES = 16_384;
 const MOST_TOLD_BYTES = 1_048_576;
 
 // Only strings and arrays are returned, and numbers are written with %.0f: ioredis-mock knows no more. A missing field is
-// no nil there, so the type is asked. TIME may be denied: then nothing is known to be over.
+// no nil there, and bytes are no string, so the type is asked. TIME may be denied: then nothing is known to be over.
 const CLOCK = `
 local function now()
   local time = redis.pcall("TIME")
-  if type(time) ~= "table" or time.err then return nil end
+  if time.err then return nil end
   return math.floor(time[1] * 1000 + time[2] / 1000)
 end
 local function text(number)
@@ -47,7 +47,7 @@ const TELL = `
 local function waiters(audience)
   local found = {}
   local members = redis.pcall("ZRANGE", audience, 0, -1)
-  if type(members) ~= "table" or members.err then return found end
+  if members.err then return found end
   for _, member in ipairs(members) do
     if string.sub(member, 1, 1) == "w" then found[#found + 1] = member end
   end
@@ -82,11 +82,13 @@ export const claim = define(`
 -- ARGV[4] "fill" or "refresh"; ARGV[5], ARGV[6] delta and expiry of the entry at hand, or ""; ARGV[7] tags
 -- ARGV[8] the lock whose patience is over, or ""; ARGV[9] the lock that was silent at the last look, or ""
 -- ARGV[10] waiter for the audience; ARGV[11] how long it waits, ms; ARGV[12] "1" if silence can be seen
+-- ARGV[13] "1" if what is there has been found before, and cannot be read
 -- returns {"found"}, {"foreign"}; {"mine", lock, "free" | "patience" | "silence"};
 --   or {"held", lock, its lease left in ms, "holder" | "silent" | "pause"}
 ${CLOCK}${JOIN}
-local fields = redis.call("HMGET", KEYS[2], "delta", "expiry", "tags", "${ENTRY_MARK}")
-if type(fields[4]) == "string" and ARGV[13] == "0" then
+local isThere = redis.call("HEXISTS", KEYS[2], "${ENTRY_MARK}") == 1
+if isThere and ARGV[13] == "0" then
+  local fields = redis.call("HMGET", KEYS[2], "delta", "expiry", "tags")
   local delta, expiry = tonumber(fields[1]), tonumber(fields[2])
   local tags = type(fields[3]) == "string" and fields[3] or ""
   local isAtHand = delta == tonumber(ARGV[5]) and expiry == tonumber(ARGV[6])
@@ -211,7 +213,7 @@ local held = redis.call("GET", KEYS[1])
 if type(held) == "string" and redis.call("PTTL", KEYS[1]) == -1 then return {"foreign"} end
 if isForeign(KEYS[2], ARGV[3]) then return {"foreign"} end
 local copies = redis.pcall("ZRANGE", KEYS[3], 0, -1, "WITHSCORES")
-if type(copies) == "table" and copies.err and string.find(copies.err, "WRONGTYPE") then return {"foreign"} end
+if copies.err and string.find(copies.err, "WRONGTYPE") then return {"foreign"} end
 local failure
 local function write(...)
   if failure then return end
@@ -229,7 +231,7 @@ redis.pcall("DEL", KEYS[1])
 tell(KEYS[3], waiters(KEYS[3]), about("freed", KEYS[2], ""))
 if failure then return {"failed", failure} end
 local answer = {"done"}
-if type(copies) ~= "table" or copies.err then return answer end
+if copies.err then return answer end
 local message = about("fenced", KEYS[2], " " .. ARGV[2] .. " " .. ARGV[1])
 local at = now()
 for i = 1, #copies, 2 do

@@ -56,7 +56,8 @@ export class WatchedSteps implements Steps {
       client.hmgetBuffer(names.entry, "delta", "expiry", "tags", names.mark),
     ]);
     if (this.#isFound(fields, request)) {
-      if (held === token) this.free(names, token, 0).catch(() => undefined); // Else its lease ends it.
+      // If it fails, the lease ends it.
+      if (held === token) await this.free(names, token, 0).catch(() => undefined);
       return { kind: "found" };
     }
     if (held === token) return { kind: "mine", token, how: "free" };
@@ -117,7 +118,7 @@ export class WatchedSteps implements Steps {
   }
 
   store(names: KeyNames, token: Token, entry: EncodedEntry): Promise<StoreAnswer> {
-    return this.#act(names, ({ held, isForeignEntry, audience }) => {
+    return this.#act(names, [names.lock, names.entry], ({ held, isForeignEntry, audience }) => {
       if (held?.startsWith(token) !== true) return { answer: "refused" };
       if (isForeignEntry) return { answer: "foreign" };
       return {
@@ -133,7 +134,7 @@ export class WatchedSteps implements Steps {
   }
 
   free(names: KeyNames, token: Token, pauseMs: number): Promise<"done" | "refused"> {
-    return this.#act(names, ({ held, audience }) => {
+    return this.#act(names, [names.lock], ({ held, audience }) => {
       if (held !== token) return { answer: "refused" };
       return {
         answer: "done",
@@ -148,7 +149,7 @@ export class WatchedSteps implements Steps {
   }
 
   async renew(names: KeyNames, token: Token, leaseMs: number, waitMs: number): Promise<RenewAnswer> {
-    const answer = await this.#act<RenewAnswer>(names, ({ held }) => {
+    const answer = await this.#act<RenewAnswer>(names, [names.lock], ({ held }) => {
       if (held === token) {
         return { answer: { kind: "done" }, write: (transaction) => void transaction.pexpire(names.lock, leaseMs) };
       }
@@ -159,26 +160,31 @@ export class WatchedSteps implements Steps {
   }
 
   async fence(names: KeyNames, fence: string, entry: EncodedEntry | undefined): Promise<FenceAnswer> {
-    return this.#act<FenceAnswer>(names, ({ held, leaseLeftMs, isForeignEntry, audience }) => {
-      if (isForeignEntry || (held !== null && leaseLeftMs === -1)) return { answer: { kind: "foreign" } };
-      const copies = this.#copiesIn(audience);
-      return {
-        answer: { kind: "done", copies },
-        write: (transaction) => {
-          if (entry === undefined) transaction.del(names.entry);
-          else writeEntry(transaction, names, entry);
-          transaction.del(names.lock);
-          removeWaiters(transaction, names, audience);
-        },
-        tell: [
-          ...toWaiters(audience, freed(names.redisKey)),
-          ...copies.map(({ member }): [string, string] => [
-            channelOf(member),
-            fenced(names.redisKey, fence, this.#member.id),
-          ]),
-        ],
-      };
-    });
+    // The audience is watched too: who enlists meanwhile is to be told, or to read what comes after.
+    return this.#act<FenceAnswer>(
+      names,
+      [names.lock, names.entry, names.audience],
+      ({ held, leaseLeftMs, isForeignEntry, audience }) => {
+        if (isForeignEntry || (held !== null && leaseLeftMs === -1)) return { answer: { kind: "foreign" } };
+        const copies = this.#copiesIn(audience);
+        return {
+          answer: { kind: "done", copies },
+          write: (transaction) => {
+            if (entry === undefined) transaction.del(names.entry);
+            else writeEntry(transaction, names, entry);
+            transaction.del(names.lock);
+            removeWaiters(transaction, names, audience);
+          },
+          tell: [
+            ...toWaiters(audience, freed(names.redisKey)),
+            ...copies.map(({ member }): [string, string] => [
+              channelOf(member),
+              fenced(names.redisKey, fence, this.#member.id),
+            ]),
+          ],
+        };
+      },
+    );
   }
 
   #copiesIn(audience: readonly string[]): CopyHolder[] {
@@ -220,23 +226,21 @@ export class WatchedSteps implements Steps {
     );
   }
 
-  #act<A>(names: KeyNames, decide: (seen: Seen) => Decision<A>): Promise<A> {
-    return this.#watching.run(
-      [names.lock, names.entry, names.audience],
-      (connection) => look(connection, names),
-      decide,
-      this.#timeoutMs,
-    );
+  #act<A>(names: KeyNames, watched: readonly string[], decide: (seen: Seen) => Decision<A>): Promise<A> {
+    return this.#watching.run(watched, (connection) => look(connection, names, watched), decide, this.#timeoutMs);
   }
 }
 
-async function look(connection: WatchingClient, names: KeyNames): Promise<Seen> {
+async function look(connection: WatchingClient, names: KeyNames, watched: readonly string[]): Promise<Seen> {
+  const concerns = (key: string): boolean => watched.includes(key);
+  const members = connection.zrange(names.audience, 0, -1, "WITHSCORES");
   const [held, left, isEntry, exists, audience] = await Promise.all([
     connection.get(names.lock),
     connection.pttl(names.lock),
-    connection.hexists(names.entry, names.mark),
-    connection.exists(names.entry),
-    connection.zrange(names.audience, 0, -1, "WITHSCORES"),
+    concerns(names.entry) ? connection.hexists(names.entry, names.mark) : 1,
+    concerns(names.entry) ? connection.exists(names.entry) : 1,
+    // Who only tells waiters goes without, where it may not be read: they look now and then.
+    concerns(names.audience) ? members : members.catch(() => []),
   ]);
   const isForeignEntry = Number(exists) === 1 && Number(isEntry) === 0;
   return { held, leaseLeftMs: Number(left), isForeignEntry, audience };

@@ -118,6 +118,7 @@ export class Flight {
   #unlisten: (() => void) | undefined;
   #told: ToldEntry | undefined;
   #isTold = false;
+  #isStored = false;
   #wake: (() => void) | undefined;
   // What its last claim has found cannot be read: the next is to pass over it.
   #isUnreadable = false;
@@ -232,7 +233,7 @@ export class Flight {
       // Without a mailbox nobody would see this process die while it rebuilds.
       if (!mailbox.isLive && this.#tools.mayListen()) await mailbox.ready();
       this.#listen();
-      this.#isTold = false;
+      this.#isTold = this.#isStored = false;
       const { atHand, tags, beforeClaim } = this.#first;
       // Nothing could be stored that anybody may read.
       if (tags === undefined) return "without Redis";
@@ -320,7 +321,10 @@ export class Flight {
 
   #hear(message: Message | undefined): void {
     this.#isTold = true;
-    if (message?.kind === "stored") this.#told = message.told;
+    if (message?.kind === "stored") {
+      this.#told = message.told;
+      this.#isStored = message.told === undefined;
+    }
     this.#wake?.();
   }
 
@@ -337,7 +341,9 @@ export class Flight {
     const longestMs = patienceMs > 0 ? patienceMs : pauseMs;
     const delayMs = Math.min(longestMs, leaseLeftMs + 1, this.#nextLookMs(lock, by));
     if (!this.#isTold && this.#aboard.size > 0) await this.#untilWoken(delayMs);
-    return this.#answerTold();
+    if (this.#answerTold()) return true;
+    // Stored, and the message does not say what: it is there to be read, and no lock need be taken for it.
+    return this.#isStored && this.#readFound();
   }
 
   #nextLookMs(lock: string, by: "holder" | "silent" | "pause"): number {

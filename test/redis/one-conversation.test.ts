@@ -97,7 +97,7 @@ for (const major of majors) {
       client = new major.Redis(server.url);
       await client.call("CLUSTER", "ADDSLOTS", ...Array.from({ length: 16_384 }, (_, slot) => String(slot)));
       await until("it has its slots", async () =>
-        String(await client.call("CLUSTER", "INFO")).includes('cluster_state:ok'),
+        String(await client.call("CLUSTER", "INFO")).includes("cluster_state:ok"),
       );
     });
     afterAll(async () => {

@@ -134,7 +134,7 @@ for (const major of majors) {
       let isRefreshing = true;
       const refreshing = (async () => {
         // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- set below
-      while (isRefreshing) expect(await cache.getOrSet("k", 60, unused, { staleFor: 600 })).toMatch(/old|new/);
+        while (isRefreshing) expect(await cache.getOrSet("k", 60, unused, { staleFor: 600 })).toMatch(/old|new/);
       })();
       const strict = cache.getOrSet("k", 60, unused, { staleFor: 0 });
       await until("it waits", async () => (await waitersOf(raw, `${namespace}k`)) === 1);

@@ -284,7 +284,7 @@ describe("an unknown option", () => {
       ],
       [
         () => resolveSetOptions({ beta: 1 } as object, perCall),
-        "`beta` is no option of `set`, but of the constructor, `getOrSet`",
+        "`beta` is no option of `set`, but of the constructor, `getOrSet`, `definition`",
       ],
       [
         () => resolveIdleOptions({ tags: [] } as object),
