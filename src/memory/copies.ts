@@ -144,6 +144,6 @@ export class Copies {
 function isDenied(error: unknown): boolean {
   if (kindOf(error) === "scripting-denied") return true;
   return (
-    kindOf(error) === "key" && /\b(?:command|zadd|pexpire)\b/i.test(String(error)) && !/WRONGTYPE/.test(String(error))
+    kindOf(error) === "key" && /\b(?:command|zadd|pexpire)\b/i.test(String(error)) && !String(error).includes('WRONGTYPE')
   );
 }
