@@ -1,0 +1,131 @@
+import { CacheFence, CacheFenceError } from "cachefence";
+import type { Redis } from "ioredis";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
+import { deferred } from "../support/deferred.js";
+import { describeRedis, removeKeys, uniquePrefix } from "../support/describe-redis.js";
+import { majors } from "../support/ioredis.js";
+import { until } from "../support/waiting.js";
+
+for (const major of majors) {
+  describeRedis(`tags, ioredis ${major.name}`, (url) => {
+    const prefix = uniquePrefix();
+    let namespace: string;
+    let tests = 0;
+    let raw: Redis;
+    const clients: Redis[] = [];
+
+    beforeAll(() => {
+      raw = new major.Redis(url);
+    });
+    beforeEach(() => {
+      namespace = `${prefix}${++tests}:`;
+    });
+    afterEach(() => {
+      for (const client of clients.splice(0)) client.disconnect();
+    });
+    afterAll(async () => {
+      await removeKeys(raw, prefix);
+      raw.disconnect();
+    });
+    const open = (options: ConstructorParameters<typeof CacheFence>[1] = {}) => {
+      const client = new major.Redis(url);
+      clients.push(client);
+      return new CacheFence(client, { namespace, redisTimeout: 20, waitForLock: 60, beta: 0, ...options });
+    };
+    const tags = ["a", "b"];
+
+    it("reach all entries of a group, at the cost of one key", async () => {
+      const cache = open();
+      for (const key of ["1", "2", "3"]) await cache.getOrSet(key, 60, () => "old", { tags: ["a"] });
+      await cache.getOrSet("other", 60, () => "old", { tags: ["b"] });
+      await open().invalidateTags("a");
+      for (const key of ["1", "2", "3"])
+        expect(await cache.getOrSet(key, 60, () => "new", { tags: ["a"] })).toBe("new");
+      expect(await cache.getOrSet("other", 60, () => "new", { tags: ["b"] })).toBe("old");
+    });
+
+    it("may be named in any order, and more than once; an entry with others is a miss", async () => {
+      const cache = open();
+      await cache.getOrSet("k", 60, () => "value", { tags: ["b", "a", "b"] });
+      expect((await cache.peek("k", { tags }))?.value).toBe("value");
+      expect(await cache.peek("k", { tags: ["a"] })).toBeUndefined();
+      expect(await cache.peek("k")).toBeUndefined();
+      expect(await cache.getOrSet("k", 60, () => "untagged")).toBe("untagged");
+      expect(await cache.peek("k", { tags })).toBeUndefined();
+    });
+
+    it.each(["invalidateTags in this process", "invalidateTags in another"])(
+      "that are fenced while an entry is rebuilt are not lost: %s",
+      async (where) => {
+        const cache = open();
+        const gate = deferred<string>();
+        const before = cache.getOrSet("k", 60, () => gate.promise, { tags });
+        await until("it is under way", () => cache.stats().rebuilds === 1);
+        await (where.endsWith("another") ? open() : cache).invalidateTags("b");
+        const recompute = vi.fn(() => "after");
+        const after = cache.getOrSet("k", 60, recompute, { tags });
+        await until("it has come", () => cache.stats().misses === 2);
+        gate.resolve("before");
+        expect(await Promise.all([before, after])).toEqual(["before", "after"]);
+        expect(recompute).toHaveBeenCalledTimes(1);
+        expect(await open().getOrSet("k", 60, () => "again", { tags })).toBe("after");
+      },
+    );
+
+    it("whose state is evicted are a miss of their entries, and no revival", async () => {
+      const cache = open();
+      await cache.getOrSet("k", 60, () => "old", { tags });
+      await raw.del(`${namespace}a:tag`);
+      expect(await cache.peek("k", { tags })).toBeUndefined();
+      expect(await cache.getOrSet("k", 60, () => "new", { tags })).toBe("new");
+      expect((await cache.peek("k", { tags }))?.value).toBe("new");
+    });
+
+    it("outlive their entries", async () => {
+      const cache = open();
+      await cache.getOrSet("k", 100_000, () => "value", { tags: ["a"], staleFor: 50_000 });
+      await cache.set("set", 200_000, "value", { tags: ["b"] });
+      await until("the state of both is kept", async () => {
+        return (await raw.ttl(`${namespace}a:tag`)) >= 150_000 && (await raw.ttl(`${namespace}b:tag`)) >= 200_000;
+      });
+      expect((await cache.peek("set", { tags: ["b"] }))?.value).toBe("value");
+      await cache.invalidateTags("b");
+      expect(await cache.peek("set", { tags: ["b"] })).toBeUndefined();
+    });
+
+    it("are kept by an early refresh", async () => {
+      const cache = open();
+      await cache.getOrSet("k", 60, () => "old", { tags });
+      const states = () => Promise.all(tags.map((tag) => raw.hget(`${namespace}${tag}:tag`, "state")));
+      const before = await states();
+      const [seconds] = (await raw.time()).map(Number);
+      await raw.hset(`${namespace}k`, "expiry", String(seconds! - 1));
+      expect(await cache.getOrSet("k", 60, () => "new", { tags, staleFor: 600 })).toBe("new");
+      expect(await states()).toEqual(before);
+    });
+
+    it("in memory cost a hit nothing, and are recalled like any copy", async () => {
+      const cache = open({ memory: new Map(), memoryLease: 60 });
+      const read = () => cache.getOrSetEntry("k", 60, () => "old", { tags });
+      await until("all of it is in memory", async () => (await read()).source === "memory");
+      await open().invalidateTags("b");
+      expect(await cache.getOrSetEntry("k", 60, () => "new", { tags })).toMatchObject({
+        value: "new",
+        source: "rebuild",
+      });
+    });
+
+    it("collide with no key of the user's, whichever comes first: an error says what collides", async () => {
+      const cache = open();
+      await cache.set("a:tag", 60, "mine");
+      const collision = cache.getOrSet("k", 60, () => 1, { tags: ["a"] });
+      await expect(collision).rejects.toBeInstanceOf(CacheFenceError);
+      await expect(collision).rejects.toThrow(/a:tag".*name of the tag of/);
+      await expect(cache.invalidateTags("a")).rejects.toThrow(/a:tag/);
+      expect((await cache.peek("a:tag"))?.value).toBe("mine");
+      await cache.getOrSet("k", 60, () => 1, { tags: ["b"] });
+      await expect(cache.set("b:tag", 60, "mine")).rejects.toThrow(/b:tag/);
+      await expect(cache.set("x", 60, 1, { tags: ["a"] })).rejects.toBeInstanceOf(CacheFenceError);
+    });
+  });
+}
