@@ -75,7 +75,7 @@ export interface GetOrSetOptions<T = any> extends ServeOptions<T> {
 
 /** Options of one `set`. */
 /** Options of one `getOrSetMany`. */
- 
+
 export interface GetOrSetManyOptions<I, T = any> extends Omit<GetOrSetOptions<T>, "tags"> {
   /** The same tags for all items, or a function that names those of each. */
   readonly tags?: readonly string[] | ((item: I) => readonly string[]) | undefined;

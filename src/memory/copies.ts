@@ -144,6 +144,8 @@ export class Copies {
 function isDenied(error: unknown): boolean {
   if (kindOf(error) === "scripting-denied") return true;
   return (
-    kindOf(error) === "key" && /\b(?:command|zadd|pexpire)\b/i.test(String(error)) && !String(error).includes('WRONGTYPE')
+    kindOf(error) === "key" &&
+    /\b(?:command|zadd|pexpire)\b/i.test(String(error)) &&
+    !String(error).includes("WRONGTYPE")
   );
 }

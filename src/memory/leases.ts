@@ -106,7 +106,9 @@ export class Leases {
 
   /** Recalls what this process has of the key: by its own fence, or because a newer entry is known. */
   drop(redisKey: string, isFence: boolean): void {
-    if (isFence) this.#fenced.add(redisKey, this.#conversation.runtime.monotonicMs(), this.#longestMs);
+    // Before the first lease there is none to be spared.
+    if (isFence && this.#longestMs > 0)
+      this.#fenced.add(redisKey, this.#conversation.runtime.monotonicMs(), this.#longestMs);
     for (const lease of this.#byKey.get(redisKey) ?? []) lease.recall(isFence);
   }
 

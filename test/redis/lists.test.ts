@@ -112,7 +112,7 @@ for (const major of majors) {
         const cache = open();
         let aborted: unknown;
         const hang = (_: number[], { signal }: { signal: AbortSignal }) => {
-          signal.addEventListener("abort", () => (aborted = signal.reason));
+          signal.addEventListener("abort", () => (aborted = signal.reason as unknown));
           return new Promise<never>(() => undefined);
         };
         const call = cache.getOrSetMany([1, 2], keyOf, 60, hang, { recomputeTimeout: 0.05 });
