@@ -1,10 +1,10 @@
 import { waitersOf } from "./audience.js";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { CacheFenceOptions } from "cachefence";
 import { Redis } from "ioredis";
 import { removeKeys, uniquePrefix } from "./describe-redis.js";
 import { majors } from "./ioredis.js";
 import { Service, Source } from "./service.js";
+import type { ServiceOptions } from "./service-messages.js";
 
 /** What the recomputes of a fleet counted in Redis. */
 export interface Counts {
@@ -24,7 +24,7 @@ export class Fleet {
   readonly #url: string;
   #services: Service[] = [];
   #prefix = "";
-  #options: CacheFenceOptions = {};
+  #options: ServiceOptions = {};
 
   constructor(url: string) {
     this.#url = url;
@@ -44,7 +44,7 @@ export class Fleet {
    * Services in as many processes, by default with the majors of ioredis in turn. `redisTimeout` is long unless given: a
    * busy machine is not what these tests are about.
    */
-  async open(count: number, options: CacheFenceOptions = {}): Promise<readonly Service[]> {
+  async open(count: number, options: ServiceOptions = {}): Promise<readonly Service[]> {
     this.#prefix = uniquePrefix();
     this.#options = options;
     this.source.clear();

@@ -1,10 +1,15 @@
-import type { CacheFenceOptions, CacheFenceStats, GetOrSetOptions } from "cachefence";
+import type { CachedEntry, CacheFenceOptions, CacheFenceStats, GetOrSetOptions } from "cachefence";
+
+/** The options of a service's cache. A store cannot be sent: the service makes it. */
+export interface ServiceOptions extends Omit<CacheFenceOptions, "memory"> {
+  readonly memory?: "map";
+}
 
 /** How a service of a fleet is to behave; sent once per test, so that its process serves many. */
 export interface ServicePlan {
   readonly url: string;
   readonly major: "5" | "6";
-  readonly options: CacheFenceOptions;
+  readonly options: ServiceOptions;
   /** Redis hash in which every recompute of the fleet is counted. */
   readonly counter: string;
   /** Name of all connections of the service, the library's own among them. */
@@ -28,7 +33,18 @@ export interface HistoryPlan {
   readonly readers: number;
   /** The source: a string with the version of the key, at this prefix plus the key. */
   readonly source: string;
+  /** The tags of each key, in the order of the keys. Default: none. */
+  readonly tags?: readonly (readonly string[])[];
 }
+
+/** What a `getOrSetEntry` told of its value. */
+export type ReadEntry = Pick<CachedEntry<unknown>, "value" | "source">;
+
+/** What a service fences. With a ttl and a value it is a `set` of one key. */
+export type FencePlan =
+  | { readonly keys: readonly string[] }
+  | { readonly tags: readonly string[] }
+  | { readonly key: string; readonly ttl: number; readonly value: unknown };
 
 /** One read: the key's index, when it began (nanoseconds of the host's monotonic clock), the version that it got. */
 export type LoggedRead = readonly [key: number, beganNs: string, version: number];
@@ -46,6 +62,10 @@ export interface Commands {
     ask: { key: string; ttl: number; recompute: RecomputePlan; callers: number; options?: GetOrSetOptions };
     answer: Result[];
   };
+  /** As many `getOrSetEntry` one after the other, with a gated recompute. */
+  getOrSetEntry: { ask: { key: string; times: number; tags?: string[] }; answer: ReadEntry[] };
+  /** Answers with the moment at which it had resolved: nanoseconds of the host's monotonic clock. */
+  fence: { ask: { fence: FencePlan }; answer: string };
   invalidate: { ask: { keys: string[] }; answer: null };
   set: { ask: { key: string; ttl: number; value: unknown }; answer: null };
   stats: { ask: object; answer: CacheFenceStats };

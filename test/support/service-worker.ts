@@ -8,9 +8,11 @@ import { majors } from "./ioredis.js";
 import type {
   CommandName,
   Commands,
+  FencePlan,
   FromService,
   HistoryPlan,
   LoggedRead,
+  ReadEntry,
   RecomputePlan,
   Result,
   ServicePlan,
@@ -55,7 +57,9 @@ function open(plan: ServicePlan): null {
   const client = new major.Redis(plan.url, { connectionName: plan.connectionName });
   const database = new major.Redis(plan.url);
   for (const one of [client, database]) one.on("error", () => undefined);
-  opened = { plan, client, database, cache: new CacheFence(client, plan.options) };
+  const { memory, ...options } = plan.options;
+  const store = memory === undefined ? undefined : new Map<string, unknown>();
+  opened = { plan, client, database, cache: new CacheFence(client, { ...options, memory: store }) };
   return null;
 }
 
@@ -101,6 +105,24 @@ async function getOrSet(ask: Commands["getOrSet"]["ask"]): Promise<Result[]> {
   );
 }
 
+async function getOrSetEntry({ key, times, tags }: Commands["getOrSetEntry"]["ask"]): Promise<ReadEntry[]> {
+  const entries: ReadEntry[] = [];
+  for (let count = 0; count < times; count++) {
+    const source = () => recompute({ kind: "gated" }, key);
+    const entry = await current().cache.getOrSetEntry(key, 60, source, { tags });
+    entries.push({ value: entry.value, source: entry.source });
+  }
+  return entries;
+}
+
+async function fence(plan: FencePlan): Promise<string> {
+  const { cache } = current();
+  if ("keys" in plan) await cache.invalidate(plan.keys);
+  else if ("tags" in plan) await cache.invalidateTags(plan.tags);
+  else await cache.set(plan.key, plan.ttl, plan.value);
+  return String(process.hrtime.bigint());
+}
+
 function snag({ on, isSent }: Snag): null {
   const client = current().client as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
   const script = on === "claim" ? scripts.claim : scripts.store;
@@ -133,7 +155,7 @@ function withholdRead(): null {
   return null;
 }
 
-async function readUntilStopped({ keys, readers, source }: HistoryPlan): Promise<LoggedRead[]> {
+async function readUntilStopped({ keys, readers, source, tags }: HistoryPlan): Promise<LoggedRead[]> {
   const { cache, database } = current();
   const log: LoggedRead[] = [];
   isReading = true;
@@ -148,7 +170,7 @@ async function readUntilStopped({ keys, readers, source }: HistoryPlan): Promise
       return found;
     };
     try {
-      log.push([index, String(beganNs), await cache.getOrSet(key, 60, query)]);
+      log.push([index, String(beganNs), await cache.getOrSet(key, 60, query, { tags: tags?.[index] })]);
     } catch (error) {
       // The source's own connection was cut: no value, no read.
       if (!(error instanceof RecomputeError)) throw error;
@@ -183,6 +205,8 @@ function residue(): Commands["residue"]["answer"] {
 const handlers: { [N in CommandName]: (ask: Commands[N]["ask"]) => unknown } = {
   open: ({ plan }) => open(plan),
   getOrSet,
+  getOrSetEntry,
+  fence: (ask) => fence(ask.fence),
   invalidate: ({ keys }) => current().cache.invalidate(...keys),
   set: ({ key, ttl, value }) => current().cache.set(key, ttl, value),
   stats: () => current().cache.stats(),

@@ -45,6 +45,8 @@ interface Link {
   /** Set while the reply to a trapped request is awaited, only to be dropped. */
   losing: (() => void) | undefined;
   hasLostBytes: boolean;
+  /** Replies that are delayed, oldest first: none overtakes another, though the delay may have changed between them. */
+  readonly late: Buffer[];
 }
 
 type Direction = "request" | "reply";
@@ -108,8 +110,9 @@ export async function startTcpProxy(serverPort: number): Promise<TcpProxy> {
     } else if (link.losing !== undefined) {
       link.losing();
       reset(link);
-    } else if (replyDelayMs > 0) {
-      setTimeout(() => link.client.write(bytes), replyDelayMs);
+    } else if (replyDelayMs > 0 || link.late.length > 0) {
+      link.late.push(bytes);
+      setTimeout(() => link.client.write(link.late.shift()!), replyDelayMs);
     } else {
       link.client.write(bytes);
     }
@@ -122,7 +125,7 @@ export async function startTcpProxy(serverPort: number): Promise<TcpProxy> {
       return;
     }
     const server = connect({ host, port: target, allowHalfOpen: true, noDelay: true });
-    const link: Link = { client, server, losing: undefined, hasLostBytes: false };
+    const link: Link = { client, server, losing: undefined, hasLostBytes: false, late: [] };
     links.add(link);
     client.on("data", (bytes: Buffer) => pass(link, "request", bytes));
     server.on("data", (bytes: Buffer) => pass(link, "reply", bytes));
