@@ -64,6 +64,27 @@ describeRedis("a process that dies or stops during a rebuild", (redisUrl) => {
   );
 
   it(
+    "is noticed by the end of its mailbox, long before its lease or anybody's patience ends, in its first rebuild too",
+    async () => {
+      const [victim, other] = await fleet.open(2, { lockTimeout: 600, waitForLock: 600 });
+      void victim!.getOrSet("key");
+      await fleet.source.next();
+      const call = other!.getOrSet("key");
+      await fleet.untilWaiting("key", 1);
+      await victim!.kill();
+      const killedMs = performance.now();
+      await fleet.bury();
+      const again = await fleet.source.next();
+      // Half a second, and what a busy machine adds.
+      expect(performance.now() - killedMs).toBeLessThan(2_000);
+      again.succeed("second");
+      expect(await call).toEqual([{ value: "second" }]);
+      expect(await fleet.counts()).toMatchObject({ starts: 2, most: 1 });
+    },
+    testTimeoutMs,
+  );
+
+  it(
     "costs nothing when it is killed after its store and before the answer",
     async () => {
       const [victim, ...others] = await fleet.open(4, { lockTimeout: 600, waitForLock: 600 });
