@@ -1,6 +1,7 @@
 import type { Many } from "./call/batch.js";
 import { Batch } from "./call/batch.js";
-import type { DefinedOptions, DefinitionBase, ManyDefinition, OneDefinition } from "./call/definition.js";
+import type { CachedEntry, ManyDefinition, OneDefinition } from "./call/definition.js";
+import { Defined } from "./defined.js";
 import { shouldRefreshEarly } from "./call/early-refresh.js";
 import type { RecomputeContext, Recomputed, Source } from "./call/recompute.js";
 import { recompute as callSource } from "./call/recompute.js";
@@ -26,7 +27,6 @@ import type {
 } from "./options.js";
 import {
   checkClient,
-  checkDefinition,
   checkKey,
   checkLifetime,
   checkRecompute,
@@ -58,20 +58,6 @@ import type { Outcome } from "./rebuild/outcome.js";
 import { givesUpMs } from "./rebuild/patience.js";
 import type { Runtime } from "./runtime.js";
 import { bound, systemRuntime } from "./runtime.js";
-
-/** A value with what is known of it: for `Age`, `Cache-Control` and `Cache-Status`. */
-export interface CachedEntry<T> {
-  readonly value: T;
-  /** Until its expiry, in seconds; negative past it. */
-  readonly remaining: number;
-  /** How long its recompute took, in seconds. */
-  readonly delta: number;
-  /**
-   * `"memory"` and `"redis"`: found valid there; `"rebuild"`: this call waited for one, here or elsewhere; `"stale"`: past its
-   * expiry, within `staleFor`; `"source"`: recomputed without Redis.
-   */
-  readonly source: "memory" | "redis" | "rebuild" | "stale" | "source";
-}
 
 /** One `getOrSet` under way. */
 interface Call {
@@ -756,100 +742,6 @@ export class CacheFence {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-}
-
-/** A definition, ready for use. */
-export class Defined<A, T> {
-  readonly #cache: CacheFence;
-  readonly #definition: OneDefinition<A, T> | ManyDefinition<A, T>;
-  readonly #options: Omit<GetOrSetOptions<T>, "tags" | "signal">;
-
-  /** @internal */
-  constructor(cache: CacheFence, definition: OneDefinition<A, T> | ManyDefinition<A, T>) {
-    const { key, ttl, tags, recompute, recomputeMany, ...options } = definition;
-    checkTtl(ttl);
-    checkRecompute(key, "key");
-    if ((recompute === undefined) === (recomputeMany === undefined)) {
-      throw new TypeError("Expected `recompute` or `recomputeMany`, one of the two");
-    }
-    checkRecompute(recompute ?? recomputeMany, recomputeMany === undefined ? "recompute" : "recomputeMany");
-    checkDefinition(options, tags);
-    this.#cache = cache;
-    this.#definition = definition;
-    this.#options = options;
-  }
-
-  /** The key of this argument. */
-  key(arg: A): string {
-    return this.#definition.key(arg);
-  }
-
-  /** {@link CacheFence.getOrSet} */
-  async get(arg: A, options?: DefinedOptions): Promise<T> {
-    const { recompute } = this.#definition;
-    if (recompute === undefined) return (await this.getMany([arg], options)).get(arg) as T;
-    const ttl = this.#ttlOf(arg);
-    return this.#cache.getOrSet(this.key(arg), ttl, (context) => recompute(arg, context), {
-      ...this.#options,
-      ...options,
-      tags: this.#tagsOf(arg),
-    });
-  }
-
-  /** {@link CacheFence.getOrSetMany} */
-  getMany(args: Iterable<A>, options?: DefinedOptions): Promise<Map<A, T>> {
-    const { ttl, recompute, recomputeMany } = this.#definition;
-    const many = recomputeMany ?? ((missing: A[], context: RecomputeContext) => eachOf(missing, context, recompute));
-    return this.#cache.getOrSetMany<A, T>(args, (arg) => this.key(arg), ttl, many, {
-      ...this.#options,
-      ...options,
-      tags: (arg) => this.#tagsOf(arg),
-    });
-  }
-
-  /** {@link CacheFence.set} */
-  set(arg: A, value: T): Promise<void> {
-    const { ttl } = this.#definition;
-    const { staleFor } = this.#options;
-    const seconds = typeof ttl === "number" ? ttl : ttl(value, arg);
-    return this.#cache.set(this.key(arg), seconds, value, { tags: this.#tagsOf(arg), staleFor });
-  }
-
-  /** {@link CacheFence.invalidate} */
-  invalidate(...args: readonly A[]): Promise<void> {
-    return this.#cache.invalidate(args.map((arg) => this.key(arg)));
-  }
-
-  /** {@link CacheFence.peek} */
-  peek(arg: A): Promise<CachedEntry<T> | undefined> {
-    return this.#cache.peek<T>(this.key(arg), { tags: this.#tagsOf(arg) });
-  }
-
-  #ttlOf(arg: A): number | ((value: T) => number) {
-    const { ttl } = this.#definition;
-    return typeof ttl === "number" ? ttl : (value) => ttl(value, arg);
-  }
-
-  #tagsOf(arg: A): readonly string[] {
-    const { tags = [] } = this.#definition as DefinitionBase<A, T>;
-    return typeof tags === "function" ? tags(arg) : tags;
-  }
-}
-
-/** One call for each item, all at once; the failure of one is that of its item alone. */
-async function eachOf<A, T>(
-  missing: readonly A[],
-  context: RecomputeContext,
-  recompute: OneDefinition<A, T>["recompute"] | undefined,
-): Promise<Map<A, T | Error>> {
-  const made = missing.map(async (arg): Promise<[A, T | Error]> => {
-    try {
-      return [arg, await recompute!(arg, context)];
-    } catch (error) {
-      return [arg, asError(error)];
-    }
-  });
-  return new Map(await Promise.all(made));
 }
 
 /** The time limit is that of the whole call: each item is told of it by its own key. */

@@ -1,7 +1,7 @@
-export type { CachedEntry, Defined } from "./cache-fence.js";
 export { CacheFence } from "./cache-fence.js";
 export type { Many } from "./call/batch.js";
-export type { DefinedOptions, DefinitionBase, ManyDefinition, OneDefinition } from "./call/definition.js";
+export type { CachedEntry, DefinedOptions, DefinitionBase, ManyDefinition, OneDefinition } from "./call/definition.js";
+export type { Defined } from "./defined.js";
 export type { RecomputeContext } from "./call/recompute.js";
 export {
   CacheFenceError,

@@ -26,3 +26,17 @@ export interface ManyDefinition<A, T> extends DefinitionBase<A, T> {
 
 /** What a definition is called with: its options but for those that say what and how long. */
 export type DefinedOptions = Pick<GetOrSetOptions, "signal">;
+
+/** A value with what is known of it: for `Age`, `Cache-Control` and `Cache-Status`. */
+export interface CachedEntry<T> {
+  readonly value: T;
+  /** Until its expiry, in seconds; negative past it. */
+  readonly remaining: number;
+  /** How long its recompute took, in seconds. */
+  readonly delta: number;
+  /**
+   * `"memory"` and `"redis"`: found valid there; `"rebuild"`: this call waited for one, here or elsewhere; `"stale"`: past its
+   * expiry, within `staleFor`; `"source"`: recomputed without Redis.
+   */
+  readonly source: "memory" | "redis" | "rebuild" | "stale" | "source";
+}
