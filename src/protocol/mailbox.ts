@@ -118,7 +118,7 @@ export class Mailbox implements Member {
 
   #open(): void {
     const nowMs = this.#runtime.monotonicMs();
-    if (this.#state.kind !== "closed" || nowMs < this.#state.notBeforeMs) return;
+    if (this.#state.kind !== "closed" || nowMs < this.#state.notBeforeMs || this.#client.status === "end") return;
     let subscriber: Subscriber;
     try {
       subscriber = openSubscriber(this.#client, OPENING_TIMEOUT_MS) as Subscriber;

@@ -217,6 +217,10 @@ export class Flight {
     return true;
   }
 
+  get #isRedisThere(): boolean {
+    return this.#tools.way.links.of(this.#names.entry).state === "ready";
+  }
+
   /** The one whose wish counts: whoever has nothing to serve, else the first. */
   get #first(): Seat {
     let first: Seat | undefined;
@@ -230,8 +234,8 @@ export class Flight {
   async #claim(): Promise<Claim | "without Redis"> {
     const { lock, mailbox, runtime } = this.#tools;
     try {
-      // Without a mailbox nobody would see this process die while it rebuilds.
-      if (!mailbox.isLive && this.#tools.mayListen()) await mailbox.ready();
+      // Without a mailbox nobody would see this process die while it rebuilds. During an outage nobody waits for it.
+      if (!mailbox.isLive && this.#tools.mayListen() && this.#isRedisThere) await mailbox.ready();
       this.#listen();
       this.#isTold = this.#isStored = false;
       const { atHand, tags, beforeClaim } = this.#first;
