@@ -6,7 +6,8 @@ import { shouldRefreshEarly } from "./call/early-refresh.js";
 import type { RecomputeContext, Recomputed, Source } from "./call/recompute.js";
 import { recompute as callSource } from "./call/recompute.js";
 import { untilAborted } from "./call/until-aborted.js";
-import type { StoredValue, ValueCodec } from "./call/value-codec.js";
+import type { StoredValue } from "./call/stored-value.js";
+import type { ValueCodec } from "./call/value-codec.js";
 import { createValueCodec } from "./call/value-codec.js";
 import { RecomputeError, RecomputeTimeoutError, withKey } from "./errors.js";
 import type { CacheFenceStats } from "./events.js";
@@ -87,6 +88,8 @@ interface Found {
   readonly value: unknown;
   readonly source: "memory" | "redis";
   readonly servableUntilSeconds: number;
+  /** When it was found servable, in server time. */
+  readonly atSeconds: number;
 }
 
 /** What a look found: what may be served, or else what is there all the same. */
@@ -217,7 +220,8 @@ export class CacheFence {
     try {
       const resolved = this.#check(key, ttl, recompute, options);
       const copy = resolved.signal?.aborted === true ? undefined : this.#copy(key, resolved);
-      if (copy !== undefined && !this.#isDue(copy, resolved)) return Promise.resolve(this.#hit(key, copy) as T);
+      if (copy !== undefined && !this.#isDue(copy, resolved))
+        return Promise.resolve(this.#hit(key, copy, copy.atSeconds) as T);
       const call = this.#call(key, ttl, recompute, resolved);
       // Its draw has been made, and said: refresh.
       call.isDue = copy !== undefined;
@@ -346,7 +350,7 @@ export class CacheFence {
       key,
       names: this.#naming.namesOf(key),
       options,
-      recompute: bound(() => callSource(source, this.#codec, this.#runtime)),
+      recompute: () => callSource(source, this.#codec, this.#runtime),
       began: ++this.#moment,
       tags: "",
       askedMs: undefined,
@@ -405,7 +409,7 @@ export class CacheFence {
       if (!clock.isSettled) await clock.settle();
       if (stored === "corrupt") this.#reportCorrupt(call.key, new TypeError("delta or expiry is no number"));
       if (stored === undefined || stored === "corrupt" || stored.tags !== tags) return NOTHING;
-      return { found: this.#servable(call.key, stored, call.options, "redis"), atHand: stored };
+      return { found: this.#servable(call.key, stored, call.options, "redis", clock.nowSeconds()), atHand: stored };
     } catch (error) {
       if (!(error instanceof RedisFault)) throw error;
       call.fault = error.toError(call.key);
@@ -424,7 +428,11 @@ export class CacheFence {
   }
 
   #read(names: KeyNames): Promise<StoredEntry<StoredValue>> {
-    return this.#readKeeping(names, ENTRY_FIELDS, this.#reader.entryOf(names), (stored) => typeof stored === "object");
+    return this.#readKeeping(names, ENTRY_FIELDS, this.#reader.entryOf(names), (stored) => {
+      if (typeof stored !== "object") return false;
+      stored.value.settle();
+      return true;
+    });
   }
 
   /** One read in this tick; where the key is worth a copy, one that makes it. */
@@ -482,7 +490,7 @@ export class CacheFence {
     }
     if (entry.tags !== tags) return undefined;
     if (call !== undefined) call.tags = tags;
-    return this.#servable(key, entry, options, "memory");
+    return this.#servable(key, entry, options, "memory", this.#way.clock.secondsAt(nowMs));
   }
 
   /** The value, if it can be read and is not too old even for this call's `staleFor`. */
@@ -491,6 +499,7 @@ export class CacheFence {
     entry: Entry<StoredValue>,
     options: ResolvedCallOptions,
     source: "memory" | "redis",
+    atSeconds: number,
   ): Found | undefined {
     let value: unknown;
     try {
@@ -502,8 +511,7 @@ export class CacheFence {
     const { staleFor } = options;
     const servableUntilSeconds =
       staleFor === 0 ? entry.expirySeconds : entry.expirySeconds + staleForSeconds(staleFor, value);
-    if (this.#nowSeconds() >= servableUntilSeconds) return undefined;
-    return { entry, value, source, servableUntilSeconds };
+    return atSeconds < servableUntilSeconds ? { entry, value, source, servableUntilSeconds, atSeconds } : undefined;
   }
 
   #reportCorrupt(key: string, error: unknown): void {
@@ -514,22 +522,23 @@ export class CacheFence {
     return this.#way.clock.nowSeconds();
   }
 
-  #isDue({ entry }: Found, { beta }: ResolvedCallOptions): boolean {
-    return shouldRefreshEarly(entry, beta, this.#nowSeconds(), this.#runtime.random());
+  #isDue({ entry, atSeconds }: Found, { beta }: ResolvedCallOptions): boolean {
+    return shouldRefreshEarly(entry, beta, atSeconds, this.#runtime.random());
   }
 
   /** Reports a valid or stale value that is served, and returns it. */
-  #hit(key: string, { entry, value, source }: Found): unknown {
-    const remaining = entry.expirySeconds - this.#nowSeconds();
+  #hit(key: string, { entry, value, source }: Found, nowSeconds: number): unknown {
+    const remaining = entry.expirySeconds - nowSeconds;
     if (remaining > 0) this.#reporter.hit(key, remaining, entry.deltaSeconds, source);
     else this.#reporter.report("cachefence:stale-serve", { key, age: -remaining });
     return value;
   }
 
   #served({ key }: Call, found: Found): CachedEntry<unknown> {
-    const remaining = found.entry.expirySeconds - this.#nowSeconds();
+    const nowSeconds = this.#nowSeconds();
+    const remaining = found.entry.expirySeconds - nowSeconds;
     const source = remaining > 0 ? found.source : "stale";
-    return { value: this.#hit(key, found), remaining, delta: found.entry.deltaSeconds, source };
+    return { value: this.#hit(key, found, nowSeconds), remaining, delta: found.entry.deltaSeconds, source };
   }
 
   /**
@@ -560,7 +569,7 @@ export class CacheFence {
       tags,
       retryAfterMs: options.retryAfterMs,
       servableUntilSeconds: found?.servableUntilSeconds ?? 0,
-      recompute,
+      recompute: bound(recompute),
       beforeClaim: call.beforeClaim,
       onStored: tags === undefined ? undefined : (keepMs) => this.#keepTags(options.tags, tags, keepMs),
       onWaiting,

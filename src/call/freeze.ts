@@ -1,29 +1,41 @@
+import { isObject } from "./json-copy.js";
+
+/** Freezes what JSON.parse has made, at every level. It may be as deep as JSON.parse allows: no call for each level. */
+export function freezeJson(value: object): void {
+  const left = [value];
+  for (let part = left.pop(); part !== undefined; part = left.pop()) {
+    // An array of numbers need not be copied to be looked through.
+    for (const child of (Array.isArray(part) ? part : Object.values(part)) as unknown[]) {
+      if (isObject(child)) left.push(child);
+    }
+    Object.freeze(part);
+  }
+}
+
 /**
- * Freezes a value with all that it holds; false, and nothing is frozen, if something in it is neither a plain object nor an
- * array: freezing would not protect what is inside a Buffer, a Map, a Set, a Date or an instance of a class. A getter is
- * code of somebody's, and may give each caller another object: that is not shared either.
+ * Freezes a value of the user's making at every level, if all of it is protected then: false, with nothing frozen, if not.
+ *
+ * Freezing protects plain objects and for arrays of data properties. What is in a typed array, Map, Set or Date can be changed
+ * all the same; an instance of any other class may have private state, a function and an accessor have what they enclose.
  */
-export function freezeDeeply(value: unknown): boolean {
-  const found = new Set<object>();
-  // A list instead of recursion: values may be deeper than the stack.
-  const left: unknown[] = [value];
-  for (let next = left.pop(); next !== undefined || left.length > 0; next = left.pop()) {
-    if (typeof next === "function") return false;
-    if (typeof next !== "object" || next === null || found.has(next)) continue;
-    if (!isPlain(next)) return false;
-    found.add(next);
-    for (const key of Reflect.ownKeys(next)) {
-      const property = Reflect.getOwnPropertyDescriptor(next, key)!;
-      if (!("value" in property)) return false;
-      left.push(property.value);
+export function freezeIfProtected(value: unknown): boolean {
+  if (!isObject(value)) return typeof value !== "function";
+  const parts = new Set([value]);
+  // This comes to those that are added meanwhile too, and to one in a cycle once.
+  for (const part of parts) {
+    if (!isPlain(part)) return false;
+    for (const key of Reflect.ownKeys(part)) {
+      const property = Reflect.getOwnPropertyDescriptor(part, key);
+      if (property === undefined || !("value" in property) || typeof property.value === "function") return false;
+      if (isObject(property.value)) parts.add(property.value);
     }
   }
-  for (const object of found) Object.freeze(object);
+  parts.forEach((part) => Object.freeze(part));
   return true;
 }
 
-function isPlain(object: object): boolean {
-  if (Array.isArray(object)) return Object.getPrototypeOf(object) === Array.prototype;
-  const prototype: unknown = Object.getPrototypeOf(object);
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (Array.isArray(value)) return prototype === Array.prototype;
   return prototype === Object.prototype || prototype === null;
 }

@@ -1,75 +1,136 @@
-// Objects with more keys than this are dictionaries to V8, and it parses one sooner than it copies one.
-const MOST_KEYS = 100;
+// V8 copies objects of more keys, and objects whose keys look like numbers, slower than it parses them.
+const MOST_KEYS = 64;
+const DIGIT = /^\d/;
+// For each of their keys a copy loses what it gains by three values elsewhere.
+const GAINS_PER_LOSS = 3;
 // Deeper values could exhaust the stack. JSON.parse has none to exhaust.
 const DEEPEST = 100;
 
-/** Makes a value like the original that shares nothing with it. */
-export type JsonCopier = () => unknown;
-
-/** What a copy of an object needs beside its own properties: copies of the objects among them. */
-type Plan =
-  | { readonly kind: "array"; readonly array: readonly unknown[]; readonly inner: readonly Inner<number>[] }
-  | {
-      readonly kind: "object";
-      readonly object: Readonly<Record<string, unknown>>;
-      readonly inner: readonly Inner<string>[];
-    };
-
-interface Inner<K> {
-  readonly key: K;
-  readonly plan: Plan;
-}
+type Spread = (object: object) => object;
 
 /**
- * The copier of a value that JSON.parse has made (plain objects, dense arrays), which becomes its original; undefined where
- * JSON.parse would be the sooner, or the safer. Where the objects are is found out once: a flat one is copied at a stroke.
+ * Where a value holds objects, so that its copies look at nothing else. It holds nothing of the value itself: elements of
+ * one form share one plan, so a list of a thousand records has few.
  */
-export function copierOf(value: unknown): JsonCopier | undefined {
-  if (!isObject(value)) return () => value;
-  const plan = planOf(value, 0);
-  return plan && (() => copy(plan));
+export interface CopyPlan {
+  /** undefined for an array. */
+  readonly spread: Spread | undefined;
+  /** For an array of objects that are all of one form: the plan of each. */
+  readonly each: CopyPlan | undefined;
+  /** Otherwise: the objects in it, in any order. */
+  readonly children: Child | undefined;
 }
 
-function planOf(value: object, depth: number): Plan | undefined {
-  if (depth === DEEPEST) return undefined;
-  if (Array.isArray(value)) {
-    const inner = innerOf(value.keys(), (index) => value[index] as unknown, depth);
-    return inner && { kind: "array", array: value, inner };
-  }
-  const object = value as Record<string, unknown>;
-  const keys: string[] = [];
-  for (const key in object) {
-    // An enumerable key of Object.prototype would come to be the copy's own.
-    if (keys.push(key) > MOST_KEYS || !Object.hasOwn(object, key)) return undefined;
-  }
-  const inner = innerOf(keys, (key) => object[key], depth);
-  return inner && { kind: "object", object, inner };
+interface Child {
+  readonly key: string | number;
+  readonly plan: CopyPlan;
+  readonly next: Child | undefined;
 }
 
-function innerOf<K>(keys: Iterable<K>, get: (key: K) => unknown, depth: number): Inner<K>[] | undefined {
-  const inner: Inner<K>[] = [];
-  for (const key of keys) {
-    const child = get(key);
-    if (!isObject(child)) continue;
-    const plan = planOf(child, depth + 1);
-    if (plan === undefined) return undefined;
-    inner.push({ key, plan });
-  }
-  return inner;
+// V8 learns for each place in the code how to spread an object, and for no more than four forms at each. Beyond them it
+// takes twice as long. So there are several places, and an object's keys decide which is its own.
+const SPREADS: readonly Spread[] = [
+  (object) => ({ ...object }),
+  (object) => ({ ...object }),
+  (object) => ({ ...object }),
+  (object) => ({ ...object }),
+  (object) => ({ ...object }),
+  (object) => ({ ...object }),
+  (object) => ({ ...object }),
+  (object) => ({ ...object }),
+];
+
+const FLAT_ARRAY: CopyPlan = { spread: undefined, each: undefined, children: undefined };
+const FLAT_OBJECTS = SPREADS.map((spread): CopyPlan => ({ ...FLAT_ARRAY, spread }));
+
+/**
+ * How to copy what JSON.parse has made: plain objects and dense arrays. undefined if a copy is not made sooner than
+ * JSON.parse makes another value.
+ */
+export function planCopy(value: object): CopyPlan | undefined {
+  const planner = new Planner();
+  const plan = planner.plan(value, 0);
+  return planner.losses * GAINS_PER_LOSS > planner.gains ? undefined : plan;
 }
 
-function copy(plan: Plan): unknown {
-  if (plan.kind === "array") {
-    const array = plan.array.slice();
-    for (const { key, plan: child } of plan.inner) array[key] = copy(child);
-    return array;
+class Planner {
+  gains = 0;
+  losses = 0;
+
+  plan(value: object, depth: number): CopyPlan | undefined {
+    if (depth === DEEPEST) return undefined;
+    return Array.isArray(value) ? this.#planArray(value, depth) : this.#planObject(value, depth);
   }
-  const object = { ...plan.object };
-  // A key called __proto__ is the object's own here, so this replaces its value.
-  for (const { key, plan: child } of plan.inner) object[key] = copy(child);
-  return object;
+
+  #planArray(array: readonly unknown[], depth: number): CopyPlan | undefined {
+    let last: Child | undefined;
+    let isUniform = true;
+    for (let key = 0; key < array.length; key++) {
+      const value = array[key];
+      if (!isObject(value)) {
+        isUniform = false;
+        continue;
+      }
+      const plan = this.plan(value, depth + 1);
+      if (plan === undefined) return undefined;
+      const isLikeLast = last === undefined || isSamePlan(plan, last.plan);
+      isUniform &&= isLikeLast;
+      last = { key, plan: isLikeLast ? (last?.plan ?? plan) : plan, next: last };
+    }
+    this.gains += array.length;
+    if (last === undefined) return FLAT_ARRAY;
+    return isUniform ? { ...FLAT_ARRAY, each: last.plan } : { ...FLAT_ARRAY, children: last };
+  }
+
+  #planObject(object: object, depth: number): CopyPlan | undefined {
+    const keys = Object.keys(object);
+    let children: Child | undefined;
+    let characters = 0;
+    for (const key of keys) {
+      characters += key.length;
+      const value = (object as Readonly<Record<string, unknown>>)[key];
+      if (!isObject(value)) continue;
+      const plan = this.plan(value, depth + 1);
+      if (plan === undefined) return undefined;
+      children = { key, plan, next: children };
+    }
+    // Those that are numbers come first.
+    if (keys.length > MOST_KEYS || DIGIT.test(keys[0] ?? "")) this.losses += keys.length;
+    else this.gains += keys.length;
+    const flat = FLAT_OBJECTS[characters % FLAT_OBJECTS.length] ?? FLAT_ARRAY;
+    return children === undefined ? flat : { ...flat, children };
+  }
 }
 
-function isObject(value: unknown): value is object {
+function isSamePlan(a: CopyPlan, b: CopyPlan): boolean {
+  if (a === b) return true;
+  if (a.spread !== b.spread) return false;
+  if (a.each !== b.each && !(a.each && b.each && isSamePlan(a.each, b.each))) return false;
+  let [left, right] = [a.children, b.children];
+  while (left !== undefined && left.key === right?.key && isSamePlan(left.plan, right.plan)) {
+    [left, right] = [left.next, right.next];
+  }
+  return left === undefined && right === undefined;
+}
+
+/** A value like this one that shares nothing with it. */
+export function copyJson(value: object, { spread, each, children }: CopyPlan): object {
+  if (each !== undefined) {
+    const copy = (value as readonly unknown[]).slice();
+    for (let i = 0; i < copy.length; i++) copy[i] = copyJson(copy[i] as object, each);
+    return copy;
+  }
+  const copy = (spread === undefined ? (value as readonly unknown[]).slice() : spread(value)) as Record<
+    string | number,
+    unknown
+  >;
+  for (let child = children; child !== undefined; child = child.next) {
+    // A key called __proto__ is the copy's own by now, so this replaces its value.
+    copy[child.key] = copyJson(copy[child.key] as object, child.plan);
+  }
+  return copy;
+}
+
+export function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null;
 }

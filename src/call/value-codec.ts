@@ -1,19 +1,14 @@
 import { SerializationError } from "../errors.js";
-import { freezeDeeply } from "./freeze.js";
-import type { JsonCopier } from "./json-copy.js";
-import { copierOf } from "./json-copy.js";
+import { freezeIfProtected, freezeJson } from "./freeze.js";
+import { isObject, planCopy } from "./json-copy.js";
+import type { Decoding } from "./stored-value.js";
+import { StoredValue } from "./stored-value.js";
 
 /** Value to stored bytes and back; failures carry the key. */
 export interface ValueCodec {
-  readonly encode: (key: string, value: unknown) => Buffer;
-  /** What the callers who share these bytes are given, each by a `take` of its own. */
-  readonly open: (key: string, bytes: Buffer) => StoredValue;
-}
-
-/** One stored value, in the hands of all who share a read, an outcome or a copy in memory. */
-export interface StoredValue {
-  /** One caller's value. Throws SerializationError. */
-  take(): unknown;
+  encode(key: string, value: unknown): Buffer;
+  /** For all callers of one stored value: what is decoded for them is kept in it, and nothing by the codec. */
+  open(key: string, bytes: Buffer): StoredValue;
 }
 
 // JSON has no undefined. Other readers of the key see null, because JSON allows white space around it.
@@ -31,73 +26,31 @@ function parseJson(stored: Buffer): unknown {
   return text === UNDEFINED ? undefined : (JSON.parse(text) as unknown);
 }
 
-// So many callers have the value parsed for each; the next has an original made, of which the rest are given copies. Making it
-// costs a part of what it saves.
-const PARSED_FOR = 2;
+const OWN_JSON: Decoding = {
+  decode: parseJson,
+  share(value, hasMoreCallers) {
+    if (!isObject(value)) return "same";
+    // A plan costs a quarter of what a copy saves. A single caller is too few for it.
+    return hasMoreCallers ? (planCopy(value) ?? "none") : undefined;
+  },
+};
 
-/** JSON, for callers who share nothing. */
-class OwnJson implements StoredValue {
-  readonly #key: string;
-  // Let go once there is an original.
-  #bytes: Buffer | undefined;
-  #copy: JsonCopier | undefined;
-  #taken = 0;
-
-  constructor(key: string, bytes: Buffer) {
-    this.#key = key;
-    this.#bytes = bytes;
-  }
-
-  take(): unknown {
-    if (this.#copy !== undefined) return this.#copy();
-    const value = decoded(this.#key, this.#bytes!, parseJson);
-    if (this.#taken++ !== PARSED_FOR) return value;
-    // The original is nobody's: this caller is given the first copy. A value that is parsed sooner than copied stays bytes.
-    this.#copy = copierOf(value);
-    if (this.#copy === undefined) return value;
-    this.#bytes = undefined;
-    return this.#copy();
-  }
-}
-
-/** Read by a function of the user's, which may hand the buffer on or write to it: each caller has one of its own. */
-class OwnCustom implements StoredValue {
-  readonly #key: string;
-  readonly #bytes: Buffer;
-  readonly #deserialize: (stored: Buffer) => unknown;
-
-  constructor(key: string, bytes: Buffer, deserialize: (stored: Buffer) => unknown) {
-    this.#key = key;
-    this.#bytes = bytes;
-    this.#deserialize = deserialize;
-  }
-
-  take(): unknown {
-    return decoded(this.#key, Buffer.from(this.#bytes), this.#deserialize);
-  }
-}
-
-/** One object for all callers, deeply frozen; or, if it holds something that cannot be frozen, one for each. */
-class Frozen implements StoredValue {
-  readonly #own: StoredValue;
-  #state: "new" | "shared" | "own" = "new";
-  #shared: unknown;
-
-  constructor(own: StoredValue) {
-    this.#own = own;
-  }
-
-  take(): unknown {
-    if (this.#state === "shared") return this.#shared;
-    const value = this.#own.take();
-    if (this.#state === "own") return value;
-    this.#state = freezeDeeply(value) ? "shared" : "own";
-    if (this.#state === "shared") this.#shared = value;
-    return value;
-  }
-}
+const FROZEN_JSON: Decoding = {
+  decode: parseJson,
+  share(value) {
+    if (isObject(value)) freezeJson(value);
+    return "same";
+  },
+};
 
 type Deserialize = (stored: Buffer) => unknown;
+
+function decodingOf(deserialize: Deserialize, freezes: boolean): Decoding {
+  // It may hand its buffer on or write to it: each caller's is another.
+  const decode = (bytes: Buffer) => refusePromise("deserializer", deserialize(Buffer.from(bytes)));
+  if (!freezes) return { decode };
+  return { decode, share: (value) => (freezeIfProtected(value) ? "same" : "none") };
+}
 
 /** The same codec for all caches that read and write alike: what one of them keeps in memory, the others serve. */
 export function createValueCodec(
@@ -108,10 +61,13 @@ export function createValueCodec(
   if (serialize === undefined || deserialize === undefined) return freezes ? frozenJson : ownJson;
   const known = customs.get(deserialize);
   if (known?.serialize === serialize && known.freezes === freezes) return known.codec;
-  const open = (key: string, bytes: Buffer): StoredValue => new OwnCustom(key, bytes, deserialize);
-  const codec = { encode: encoder(serialize), open: freezes ? frozen(open) : open };
+  const codec = codecOf(serialize, decodingOf(deserialize, freezes));
   customs.set(deserialize, { serialize, freezes, codec });
   return codec;
+}
+
+function codecOf(serialize: (value: unknown) => unknown, decoding: Decoding): ValueCodec {
+  return { encode: encoder(serialize), open: (key, bytes) => new StoredValue(key, bytes, decoding) };
 }
 
 function encoder(serialize: (value: unknown) => unknown) {
@@ -128,14 +84,6 @@ function encoder(serialize: (value: unknown) => unknown) {
   };
 }
 
-function decoded(key: string, bytes: Buffer, deserialize: Deserialize): unknown {
-  try {
-    return refusePromise("deserializer", deserialize(bytes));
-  } catch (error) {
-    throw new SerializationError(key, "deserialize", error);
-  }
-}
-
 function refusePromise(name: string, result: unknown): unknown {
   if (!(result instanceof Promise)) return result;
   // Refused, so nobody waits for it.
@@ -143,12 +91,8 @@ function refusePromise(name: string, result: unknown): unknown {
   throw new TypeError(`Expected the ${name} to return its result, got a promise of it`);
 }
 
-function frozen(open: ValueCodec["open"]): ValueCodec["open"] {
-  return (key, bytes) => new Frozen(open(key, bytes));
-}
-
-const ownJson: ValueCodec = { encode: encoder(serializeJson), open: (key, bytes) => new OwnJson(key, bytes) };
-const frozenJson: ValueCodec = { encode: ownJson.encode, open: frozen(ownJson.open) };
+const ownJson = codecOf(serializeJson, OWN_JSON);
+const frozenJson = codecOf(serializeJson, FROZEN_JSON);
 
 interface Custom {
   readonly serialize: unknown;

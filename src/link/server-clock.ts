@@ -30,7 +30,12 @@ export class ServerClock {
   }
 
   nowSeconds(): number {
-    return (this.#runtime.monotonicMs() + this.#offsetMs) / 1000;
+    return this.secondsAt(this.#runtime.monotonicMs());
+  }
+
+  /** Server time at a moment of the monotonic clock. */
+  secondsAt(monotonicMs: number): number {
+    return (monotonicMs + this.#offsetMs) / 1000;
   }
 
   /** When what is stored now goes stale. */

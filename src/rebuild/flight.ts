@@ -1,5 +1,5 @@
 import type { Recomputed } from "../call/recompute.js";
-import type { StoredValue } from "../call/value-codec.js";
+import type { StoredValue } from "../call/stored-value.js";
 import type { Reporter } from "../events.js";
 import { RedisFault } from "../link/redis-link.js";
 import { wholeMs } from "../options.js";

@@ -1,4 +1,4 @@
-import type { StoredValue } from "../call/value-codec.js";
+import type { StoredValue } from "../call/stored-value.js";
 import type { Entry } from "../protocol/entry.js";
 
 /**
