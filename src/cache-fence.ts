@@ -736,16 +736,20 @@ export class CacheFence {
   /**
    * Drops the copies in memory and closes the library's own connections, never the caller's client. Optional: they do not
    * keep a process alive, and end with the client. All caches over one client share them: the last to be closed closes them.
-   * This cache still works afterwards; it keeps no copies, and its waiters look now and then. Idempotent.
+   * Resolves when Redis has heard that nothing need be told to this process any more, at the latest after `redisTimeout`;
+   * never rejects. This cache still works afterwards; it keeps no copies, and its waiters look now and then. Idempotent.
    */
-  // eslint-disable-next-line @typescript-eslint/require-await -- a promise, so that closing may take time one day
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#copies?.close();
-    if (!this.#conversation.leave(this)) return;
-    Leases.of(this.#conversation).close();
-    this.#conversation.close();
+    const isLast = this.#conversation.leave(this);
+    const leaving = [this.#flights.stopListening()];
+    if (isLast) {
+      leaving.push(Leases.of(this.#conversation).close());
+      this.#conversation.close();
+    }
+    await Promise.all(leaving);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -121,7 +121,7 @@ export class Leases {
     this.drop(key, true);
     const there = this.#byKey.get(key) ?? [];
     for (const sibling of this.#siblingsOf(key, there)) this.drop(sibling, true);
-    this.leave(there);
+    void this.leave(there);
     // Lost, it costs the fence the rest of a lease.
     const confirm = (): Promise<unknown> => client.publish(channelOf(member), confirmed(fence, mailbox.id));
     const [lease] = there;
@@ -139,10 +139,10 @@ export class Leases {
   }
 
   /** Leaves the audiences in which these leases are. */
-  leave(there: readonly Lease[]): void {
+  async leave(there: readonly Lease[]): Promise<void> {
     const { mailbox } = this.#conversation;
-    for (const lease of there) {
-      if (!lease.isEnlisted) continue;
+    const leaving = there.map(async (lease) => {
+      if (!lease.isEnlisted) return;
       lease.isEnlisted = false;
       const { names, way, lengthMs } = lease;
       const key = names.redisKey;
@@ -153,23 +153,24 @@ export class Leases {
         else this.#leaving.delete(key);
       };
       let command: Promise<unknown> | undefined;
-      way.links
+      const answered = way.links
         .of(names.entry)
         .send((client) => (command = client.zrem(names.audience, `c${mailbox.id}:${String(lengthMs)}`)))
         .catch(() => undefined);
       // Until the client itself is done with it, however late.
       if (command === undefined) left();
       else command.then(left, left);
-    }
+      await answered;
+    });
+    await Promise.all(leaving);
   }
 
-  /** Takes all copies, and leaves all audiences, as far as Redis hears of it. */
-  close(): void {
-    for (const there of this.#byKey.values()) {
-      for (const lease of there) lease.recall(false);
-      this.leave(there);
-    }
+  /** Takes all copies, and leaves all audiences. Resolves when Redis has heard of it, or does not answer. */
+  async close(): Promise<void> {
+    const all = [...this.#byKey.values()].flat();
     this.#byKey.clear();
+    for (const lease of all) lease.recall(false);
+    await this.leave(all);
   }
 
   #forgetOver(nowMs: number): void {

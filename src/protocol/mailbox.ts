@@ -97,15 +97,16 @@ export class Mailbox implements Member {
     return this.isLive;
   }
 
-  /** Hears what concerns this key, until the function that is returned is called. */
-  listen(key: string, hear: Hear): () => void {
+  /** Hears what concerns this key, until the function that is returned is called: true if nobody else does. */
+  listen(key: string, hear: Hear): () => boolean {
     const there = this.#ears.get(key);
     if (there === undefined) this.#ears.set(key, new Set([hear]));
     else there.add(hear);
     return () => {
       const ears = this.#ears.get(key);
       ears?.delete(hear);
-      if (ears?.size === 0) this.#ears.delete(key);
+      if (ears !== undefined && ears.size > 0) return false;
+      return this.#ears.delete(key);
     };
   }
 

@@ -29,12 +29,16 @@ export class RebuildLock {
   }
 
   /** Looks, and takes what may be taken. */
-  async claim(names: KeyNames, wish: Omit<ClaimRequest, "part" | "leaseMs" | "waitMs">): Promise<Claim> {
+  async claim(
+    names: KeyNames,
+    wish: Omit<ClaimRequest, "part" | "leaseMs" | "waitMs">,
+    isListening: boolean,
+  ): Promise<Claim> {
     const { mailbox, runtime } = this.#conversation;
     const { links, steps } = this.#way;
     const link = links.of(names.entry);
     const part = partOf(mailbox.id, mailbox.showsDeath && mailbox.isLive, runtime.nonce());
-    const request = { ...wish, part, leaseMs: this.#leaseMs, waitMs: WAIT_MS };
+    const request = { ...wish, part, leaseMs: this.#leaseMs, waitMs: isListening ? WAIT_MS : 0 };
     let sent: Promise<ClaimAnswer> | undefined;
     let answer: ClaimAnswer;
     try {
@@ -46,6 +50,13 @@ export class RebuildLock {
     if (answer.kind === "foreign") throw await foreignKeyError(link, names);
     if (answer.kind !== "mine") return answer;
     return { kind: "mine", how: answer.how, lock: this.#held(names, answer.token) };
+  }
+
+  /** Waits no longer in the audience. Lost, it costs a message. */
+  async leaveAudience(names: KeyNames): Promise<void> {
+    const member = `w${this.#conversation.mailbox.id}`;
+    const link = this.#way.links.of(names.entry);
+    await link.send((client) => client.zrem(names.audience, member)).catch(() => undefined);
   }
 
   /** Frees what a failed claim may have taken, or may take later: once the client has done with its command. */

@@ -81,7 +81,7 @@ export const claim = define(`
 -- ARGV[1] token for a free lock; ARGV[2] its part; ARGV[3] lease, ms
 -- ARGV[4] "fill" or "refresh"; ARGV[5], ARGV[6] delta and expiry of the entry at hand, or ""; ARGV[7] tags
 -- ARGV[8] the lock whose patience is over, or ""; ARGV[9] the lock that was silent at the last look, or ""
--- ARGV[10] waiter for the audience; ARGV[11] how long it waits, ms; ARGV[12] "1" if silence can be seen
+-- ARGV[10] waiter for the audience; ARGV[11] how long it waits, ms, "0": it does not; ARGV[12] "1" if silence can be seen
 -- ARGV[13] "1" if what is there has been found before, and cannot be read
 -- returns {"found"}, {"foreign"}; {"mine", lock, "free" | "patience" | "silence"};
 --   or {"held", lock, its lease left in ms, "holder" | "silent" | "pause"}
@@ -121,7 +121,7 @@ if not isPause and (held == ARGV[8] or (isSilent and held == ARGV[9])) then
   redis.call("SET", KEYS[1], token, "PX", ARGV[3])
   return {"mine", token, held == ARGV[8] and "patience" or "silence"}
 end
-if ARGV[4] == "fill" then join(KEYS[3], ARGV[10], tonumber(ARGV[11])) end
+if ARGV[4] == "fill" and ARGV[11] ~= "0" then join(KEYS[3], ARGV[10], tonumber(ARGV[11])) end
 return {"held", held, text(left), isPause and "pause" or (isSilent and "silent" or "holder")}
 `);
 

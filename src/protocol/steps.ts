@@ -28,6 +28,7 @@ export interface ClaimRequest {
   readonly outwaited: string | undefined;
   /** The lock whose holder was silent at the last look. */
   readonly silent: string | undefined;
+  /** How long a fill waits in the audience; 0: nobody would hear what it is told. */
   readonly waitMs: number;
 }
 

@@ -46,7 +46,7 @@ export class WatchedSteps implements Steps {
     const client = this.#client;
     const token = firstToken(request.part);
     // In the audience before it looks: whoever stores after the look tells this member.
-    if (request.purpose === "fill") this.#join(names, request.waitMs);
+    if (request.purpose === "fill" && request.waitMs > 0) this.#join(names, request.waitMs);
     // Who holds the lock is asked rather than taken from the reply of SET: a command whose reply was lost is sent again, and
     // SET NX then fails against our own lock.
     const [, held, left, fields] = await Promise.all([

@@ -115,7 +115,7 @@ export class Flight {
   // The wait for other holders.
   #sighting: Sighting | undefined;
   #silence: { readonly lock: string; readonly sinceMs: number } | undefined;
-  #unlisten: (() => void) | undefined;
+  #unlisten: (() => boolean) | undefined;
   #told: ToldEntry | undefined;
   #isTold = false;
   #isStored = false;
@@ -252,7 +252,11 @@ export class Flight {
       const asOf = this.#tools.moment();
       const isUnreadable = this.#isUnreadable;
       this.#isUnreadable = false;
-      const claim = await lock.claim(this.#names, { purpose, atHand, tags, isUnreadable, outwaited, silent });
+      const claim = await lock.claim(
+        this.#names,
+        { purpose, atHand, tags, isUnreadable, outwaited, silent },
+        this.#unlisten !== undefined,
+      );
       if (claim.kind === "held") this.#sees(claim, asOf);
       // Whose lock it was, if it was taken over, may be first to store: its token is what this one begins with.
       if (claim.kind === "mine") this.#sighting = { lock: claim.lock.token, asOf };
@@ -321,6 +325,15 @@ export class Flight {
     this.#unlisten = this.#tools.mailbox.listen(this.#names.redisKey, (message) => {
       this.#hear(message);
     });
+  }
+
+  /** The cache is closed: from now on it looks, and is told nothing. */
+  async stopListening(): Promise<void> {
+    if (this.#unlisten === undefined) return;
+    const isLast = this.#unlisten();
+    this.#unlisten = undefined;
+    this.#wake?.();
+    if (isLast) await this.#tools.lock.leaveAudience(this.#names);
   }
 
   #hear(message: Message | undefined): void {

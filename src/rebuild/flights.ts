@@ -16,7 +16,7 @@ export class Flights {
   // Key -> when its pause ends, by the monotonic clock. Removed when it is over, at the latest when there are many.
   readonly #pauses = new Map<string, number>();
   // Everything under way, closed or not, and its end.
-  readonly #underWay = new Set<Promise<void>>();
+  readonly #underWay = new Map<Flight, Promise<void>>();
 
   constructor(tools: FlightTools) {
     this.#tools = tools;
@@ -60,13 +60,18 @@ export class Flights {
     this.#byKey.set(key, flight);
     const outcome = flight.board(passenger, onBoarded);
     const end = flight.fly();
-    this.#underWay.add(end);
-    void end.then(() => this.#underWay.delete(end));
+    this.#underWay.set(flight, end);
+    void end.then(() => this.#underWay.delete(flight));
     return outcome;
   }
 
   /** Resolves when nothing is under way, what begins meanwhile included. */
   async idle(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay);
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay.values());
+  }
+
+  /** The cache is closed: they look instead of listening. */
+  async stopListening(): Promise<void> {
+    await Promise.all([...this.#underWay.keys()].map((flight) => flight.stopListening()));
   }
 }

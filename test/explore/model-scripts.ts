@@ -117,7 +117,7 @@ function claim(server: ModelServer, keys: readonly string[], words: readonly Wor
     server.execute("set", [lock, taken, "PX", leaseMs]);
     return ["mine", taken, held === outwaited ? "patience" : "silence"];
   }
-  if (purpose === "fill") join(server, audience, waiter, Number(waitMs));
+  if (purpose === "fill" && waitMs !== "0") join(server, audience, waiter, Number(waitMs));
   return ["held", held, String(Math.floor(left)), isPause ? "pause" : isSilent ? "silent" : "holder"];
 }
 

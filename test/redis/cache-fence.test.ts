@@ -1094,7 +1094,13 @@ function suite(major: IoredisMajor, url: string): void {
         const channel = `cachefence:${waiter!.slice(1)}`;
         expect(await raw.pubsub("NUMSUB", channel)).toEqual([channel, 1]);
         await end(cache);
+        expect(await raw.exists(`${namespace}k:audience`)).toBe(0);
         await expect.poll(() => raw.pubsub("NUMSUB", channel)).toEqual([channel, 0]);
+        // It looks, and waits to be told no more.
+        const looks = vi.spyOn(redis, "evalsha");
+        await until("it has looked", () => looks.mock.settledResults.length > 2);
+        looks.mockRestore();
+        expect(await raw.exists(`${namespace}k:audience`)).toBe(0);
         await raw.del(`${namespace}k:lock`);
         expect(await call).toBe(1); // By looking.
         await cache.invalidate("k");
