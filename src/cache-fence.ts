@@ -78,6 +78,10 @@ interface Call {
   askedMs: number | undefined;
   /** The copy that it is to be served has been drawn for, and is due. */
   isDue: boolean;
+  /** It has been served, and its refresh goes on in the background. */
+  isRefreshing: boolean;
+  /** A `peek`: it leaves nothing behind in Redis. */
+  readonly isOnlyLooking: boolean;
   /** What its last look came to. A flight that fares no better tells of it. */
   fault: unknown;
 }
@@ -98,6 +102,8 @@ interface Look {
   readonly atHand: Entry<StoredValue> | undefined;
 }
 
+// No state looks like it, so no entry has it.
+const NO_STATE = "?";
 const NOTHING: Look = { found: undefined, atHand: undefined };
 // So many fences are under way at once: more would only wait for their own replies.
 const FENCES_AT_ONCE = 1000;
@@ -295,7 +301,7 @@ export class CacheFence {
         } catch (error) {
           throw ofItem(error, call.key);
         } finally {
-          batch.decided(each[index]!);
+          if (!call.isRefreshing) batch.decided(each[index]!);
         }
       }),
     );
@@ -355,6 +361,8 @@ export class CacheFence {
       tags: "",
       askedMs: undefined,
       isDue: false,
+      isRefreshing: false,
+      isOnlyLooking: false,
       fault: undefined,
     };
   }
@@ -403,7 +411,10 @@ export class CacheFence {
     const copy = this.#copy(call.key, call.options, call);
     if (copy !== undefined) return { found: copy, atHand: copy.entry };
     try {
-      const [stored, tags] = await Promise.all([this.#read(call.names), this.#tagStates(call.options.tags)]);
+      const [stored, tags] = await Promise.all([
+        this.#read(call.names),
+        this.#tagStates(call.options.tags, call.isOnlyLooking),
+      ]);
       call.tags = tags;
       const { clock } = this.#way;
       if (!clock.isSettled) await clock.settle();
@@ -456,8 +467,8 @@ export class CacheFence {
     });
   }
 
-  /** What the tags stand at, as entries hold it: made where it is missing. All that is to be sent is sent at once. */
-  async #tagStates(tags: readonly string[]): Promise<string> {
+  /** What the tags stand at, as entries hold it: made where it is missing, but for whoever only looks. Sent all at once. */
+  async #tagStates(tags: readonly string[], isOnlyLooking = false): Promise<string> {
     if (tags.length === 0) return "";
     const states = await Promise.all(
       tags.map(async (tag) => {
@@ -466,7 +477,8 @@ export class CacheFence {
         if (copied !== undefined) return copied;
         try {
           const state = await this.#readKeeping(names, [names.mark], stateIn, (read) => read !== "");
-          return state === "" ? await this.#tags.make(names) : state;
+          if (state !== "") return state;
+          return isOnlyLooking ? NO_STATE : await this.#tags.make(names);
         } catch (error) {
           throw await explainForeignType(error, this.#way, names);
         }
@@ -577,8 +589,9 @@ export class CacheFence {
     if (found === undefined || !options.refreshesInBackground) {
       return this.#flights.board(names, passenger, onLeaving);
     }
+    call.isRefreshing = true;
     // Its failure is an event.
-    this.#flights.board(names, passenger).catch(ignore);
+    void this.#flights.board(names, passenger).catch(ignore).then(onWaiting);
     return undefined;
   }
 
@@ -605,7 +618,7 @@ export class CacheFence {
     checkKey(key);
     const tags = resolvePeekOptions(options);
     const perCall = { ...this.#options.perCall, tags, staleFor: Infinity };
-    const call = { ...this.#call(key, 1, ignore, this.#options.perCall), options: perCall };
+    const call = { ...this.#call(key, 1, ignore, perCall), isOnlyLooking: true };
     const { found } = await this.#look(call);
     if (found === undefined) return undefined;
     const remaining = found.entry.expirySeconds - this.#nowSeconds();

@@ -2,7 +2,8 @@ import type { CacheFence } from "./cache-fence.js";
 import type { CachedEntry, DefinedOptions, DefinitionBase, ManyDefinition, OneDefinition } from "./call/definition.js";
 import type { RecomputeContext } from "./call/recompute.js";
 import type { GetOrSetOptions } from "./options.js";
-import { checkDefinition, checkRecompute, checkTtl } from "./options.js";
+import { requireObject } from "./checks.js";
+import { checkDefinition, checkRecompute, checkReturnedTtl, checkTtl } from "./options.js";
 
 /** A definition, ready for use. */
 export class Defined<A, T> {
@@ -12,6 +13,7 @@ export class Defined<A, T> {
 
   /** @internal */
   constructor(cache: CacheFence, definition: OneDefinition<A, T> | ManyDefinition<A, T>) {
+    requireObject("definition", definition);
     const { key, ttl, tags, recompute, recomputeMany, ...options } = definition;
     checkTtl(ttl);
     checkRecompute(key, "key");
@@ -43,7 +45,7 @@ export class Defined<A, T> {
   }
 
   /** {@link CacheFence.getOrSetMany} */
-  getMany(args: Iterable<A>, options?: DefinedOptions): Promise<Map<A, T>> {
+  async getMany(args: Iterable<A>, options?: DefinedOptions): Promise<Map<A, T>> {
     const { ttl, recompute, recomputeMany } = this.#definition;
     const many = recomputeMany ?? ((missing: A[], context: RecomputeContext) => eachOf(missing, context, recompute));
     return this.#cache.getOrSetMany<A, T>(args, (arg) => this.key(arg), ttl, many, {
@@ -53,21 +55,22 @@ export class Defined<A, T> {
     });
   }
 
-  /** {@link CacheFence.set} */
-  set(arg: A, value: T): Promise<void> {
+  /** {@link CacheFence.set}; {@link CacheFence.invalidate}, where `ttl` says of this value that it is not to be cached. */
+  async set(arg: A, value: T): Promise<void> {
     const { ttl } = this.#definition;
     const { staleFor } = this.#options;
-    const seconds = typeof ttl === "number" ? ttl : ttl(value, arg);
+    const seconds = typeof ttl === "number" ? ttl : checkReturnedTtl(ttl(value, arg));
+    if (seconds === 0) return this.invalidate(arg);
     return this.#cache.set(this.key(arg), seconds, value, { tags: this.#tagsOf(arg), staleFor });
   }
 
   /** {@link CacheFence.invalidate} */
-  invalidate(...args: readonly A[]): Promise<void> {
+  async invalidate(...args: readonly A[]): Promise<void> {
     return this.#cache.invalidate(args.map((arg) => this.key(arg)));
   }
 
   /** {@link CacheFence.peek} */
-  peek(arg: A): Promise<CachedEntry<T> | undefined> {
+  async peek(arg: A): Promise<CachedEntry<T> | undefined> {
     return this.#cache.peek<T>(this.key(arg), { tags: this.#tagsOf(arg) });
   }
 

@@ -1,5 +1,6 @@
 import { CacheFence, RecomputeError, RecomputeTimeoutError } from "cachefence";
 import type { Redis } from "ioredis";
+import type { Mock } from "vitest";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { waitersOf } from "../support/audience.js";
 import { deferred } from "../support/deferred.js";
@@ -38,7 +39,8 @@ for (const major of majors) {
     };
     const open = (client = connect()) =>
       new CacheFence(client, { namespace, redisTimeout: 20, waitForLock: 60, beta: 0 });
-    const many = () => vi.fn((ids: number[]) => new Map(ids.map((id) => [id, { id }])));
+    const many = (): Mock<(ids: number[]) => Map<number, { id: number | string }>> =>
+      vi.fn((ids: number[]) => new Map(ids.map((id) => [id, { id }])));
 
     describe("getOrSetMany", () => {
       it("asks once for all that is missing, and not at all for what is there; in the order of the items, each once", async () => {
@@ -75,6 +77,20 @@ for (const major of majors) {
         writes = 0;
         await cache.getOrSetMany(range(100), keyOf, 60, many());
         expect(writes).toBe(1);
+      });
+
+      it("refreshes all that is due in the background with one recompute", async () => {
+        const cache = open();
+        await Promise.all(range(20).map((id) => cache.set(keyOf(id), 0.001, { id: "old" }, { staleFor: 60 })));
+        await until("all are stale", async () => ((await cache.peek("p:19"))?.remaining ?? 1) < 0);
+        const recompute = many();
+        const options = { earlyRefresh: "background", staleFor: 60 } as const;
+        const served = await cache.getOrSetMany(range(22), keyOf, 60, recompute, options);
+        expect(served.get(0)).toEqual({ id: "old" });
+        expect(served.get(21)).toEqual({ id: 21 });
+        await cache.idle();
+        expect(recompute.mock.calls).toHaveLength(1);
+        expect((await cache.peek("p:0"))?.value).toEqual({ id: 0 });
       });
 
       it("takes an array in the order of the items, and refuses one of another length", async () => {
@@ -216,9 +232,35 @@ for (const major of majors) {
         expect(recompute).toHaveBeenCalledTimes(3);
       });
 
+      it("takes away what is set where its ttl says that it is not to be cached", async () => {
+        const cache = open();
+        const ttl = (value: string | null) => (value === null ? 0 : 60);
+        const names = cache.define({ key: keyOf, recompute: (): string | null => "made", ttl });
+        await names.set(1, "Ada");
+        expect((await names.peek(1))?.value).toBe("Ada");
+        await names.set(1, null);
+        expect(await names.peek(1)).toBeUndefined();
+      });
+
+      it("rejects with what its functions throw", async () => {
+        const unknown = (): never => {
+          throw new TypeError("no such product");
+        };
+        const products = open().define({ key: unknown, recompute: () => 1, ttl: 60 });
+        const calls = [
+          () => products.get(1),
+          () => products.getMany([1]),
+          () => products.set(1, 1),
+          () => products.invalidate(1),
+          () => products.peek(1),
+        ];
+        for (const call of calls) await expect(call()).rejects.toThrow("no such product");
+      });
+
       it("is refused where it is none", () => {
         const cache = open();
         const rest = { key: keyOf, ttl: 60 };
+        expect(() => cache.define(undefined as never)).toThrow("Expected `definition` to be an object, got undefined");
         expect(() => cache.define({ ...rest } as never)).toThrow("Expected `recompute` or `recomputeMany`");
         expect(() => cache.define({ ...rest, recompute: () => 1, stalefor: 1 } as never)).toThrow("`staleFor`");
         expect(() => cache.define({ ...rest, ttl: "1m", recompute: () => 1 } as never)).toThrow(/number of seconds/);

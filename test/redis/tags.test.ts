@@ -76,7 +76,11 @@ for (const major of majors) {
       const cache = open();
       await cache.getOrSet("k", 60, () => "old", { tags });
       await raw.del(`${namespace}a:tag`);
+      await cache.set("untagged", 60, "value");
       expect(await cache.peek("k", { tags })).toBeUndefined();
+      expect(await cache.peek("untagged", { tags: ["a"] })).toBeUndefined();
+      // To look leaves nothing behind.
+      expect(await raw.exists(`${namespace}a:tag`)).toBe(0);
       expect(await cache.getOrSet("k", 60, () => "new", { tags })).toBe("new");
       expect((await cache.peek("k", { tags }))?.value).toBe("new");
     });
