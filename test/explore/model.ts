@@ -1,5 +1,5 @@
 import type { RedisClient } from "../../src/link/redis-client.js";
-import { parseRun, scriptNamed, textOf, twins } from "./model-scripts.js";
+import { parseRun, textOf, twins } from "./model-scripts.js";
 
 export type Word = string | Buffer;
 
@@ -43,6 +43,7 @@ export class ModelServer {
 
   /** Runs one command at once. Throws what the server would answer as an error. */
   execute(name: string, args: readonly Word[]): unknown {
+    if (name === "evalsha" || name === "eval") return this.#runScript(name, args);
     const [key = "", ...rest] = args.map(textOf);
     switch (name) {
       case "hmget":
@@ -79,13 +80,6 @@ export class ModelServer {
         return this.#zrem(key, rest[0]!);
       case "zrange":
         return this.#zrange(key, rest.includes("WITHSCORES"));
-      case "eval":
-        this.#scripts.add(scriptNamed(key)!);
-        return this.#runScript(args);
-      case "evalsha":
-        if (!this.#scripts.has(scriptNamed(key)!))
-          throw new ReplyError("NOSCRIPT No matching script. Please use EVAL.");
-        return this.#runScript(args);
       default:
         throw new Error(`The model has no ${name}`);
     }
@@ -226,8 +220,10 @@ export class ModelServer {
     return sorted.flatMap(([member, score]) => (withScores ? [member, String(score)] : [member]));
   }
 
-  #runScript(words: readonly Word[]): unknown {
+  #runScript(by: "eval" | "evalsha", words: readonly Word[]): unknown {
     const { name, keys, args } = parseRun(words);
+    if (by === "eval") this.#scripts.add(name);
+    else if (!this.#scripts.has(name)) throw new ReplyError("NOSCRIPT No matching script. Please use EVAL.");
     try {
       return twins[name](this, keys, args);
     } finally {

@@ -121,12 +121,16 @@ export async function explore(
   const world = new World(setting);
   if (onStep !== undefined) world.onStep = onStep;
   current = world;
+  const { stackTraceLimit } = Error;
+  // Many errors are made here, nearly all of them expected, and what leads to one is told by the trace of the world.
+  Error.stackTraceLimit = 0;
   try {
     for (const choice of choices) await world.step(choice);
     await world.comeToRest();
   } catch (error) {
     world.fail(error);
   } finally {
+    Error.stackTraceLimit = stackTraceLimit;
     current = undefined;
   }
   if (world.failure !== undefined) {
@@ -466,6 +470,8 @@ export class World {
         const run = this.#ledger.rebuildStarts(host.index, isLocked, isRefresh, host.hadFault);
         const gate = { run, open, fail };
         host.gates.add(gate);
+        // Only a time limit aborts it, and a listener costs more than all else that is done here.
+        if (this.#setting.recomputeTimeout === undefined) return;
         signal.addEventListener("abort", () => {
           run.isOver = true;
           host.gates.delete(gate);
