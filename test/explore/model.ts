@@ -35,6 +35,7 @@ export class ModelServer {
   hasScriptWritten = false;
   readonly #keys = new Map<string, Stored>();
   readonly #scripts = new Set<string>();
+  // Channel -> who listens now; empty where somebody has.
   readonly #listening = new Map<string, Set<Listening>>();
 
   constructor(nowMs: number) {
@@ -97,6 +98,10 @@ export class ModelServer {
 
   unsubscribe(channel: string, subscriber: Listening): void {
     this.#listening.get(channel)?.delete(subscriber);
+  }
+
+  hasEverHadSubscribers(channel: string): boolean {
+    return this.#listening.has(channel);
   }
 
   subscribersOf(channel: string): number {

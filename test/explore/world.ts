@@ -37,6 +37,13 @@ export interface Setting {
   readonly hasMemory: boolean;
   /** Whether calls name a tag, which may be fenced. */
   readonly isTagged: boolean;
+  /**
+   * Whether the network is mostly quick: calls are then answered before anything else happens, and little time passes. So a
+   * schedule gets to what needs many calls in a row, such as copies that are fenced and made again.
+   */
+  readonly isBrisk: boolean;
+  /** Whether Redis may evict the audience: fences do not know of the copies that were in it. */
+  readonly evictsAudiences: boolean;
 }
 
 interface Timer {
@@ -77,6 +84,8 @@ interface Host {
   readonly fenceOf: Map<string, Fence>;
   /** Of scripts that were answered NOSCRIPT, to be sent again in this turn. */
   readonly toBeSentAgain: Note[];
+  /** What it sends in this step reaches Redis, and is answered, before anything else happens. */
+  isAnsweredAtOnce: boolean;
 }
 
 interface Action {
@@ -87,9 +96,13 @@ interface Action {
 }
 
 const KEY = "k";
+/** In lists beside the key that is watched: it is there, and without tags. */
+const NEIGHBOUR = "neighbour";
 const TAG = "t";
 const HEARTBEAT_MS = 500;
 const SUSPENDED_MS = 3000;
+const MEMORY_LEASE_MS = 1000;
+const MOST_ROUND_TRIPS = 6;
 const REDIS_TIMEOUT_MS = 1000;
 const EPOCH_MS = 1_800_000_000_000;
 const HOUR_MS = 3_600_000;
@@ -102,7 +115,10 @@ const MOST_TURNS_TO_REST = 3000;
 // Published right before the recompute is called, in the same stretch of code: it tells the recompute what it is for.
 const upcoming = { isLocked: false, isRefresh: false };
 subscribe("cachefence:early-refresh", () => (upcoming.isRefresh = true));
-subscribe("cachefence:rebuild-start", (event) => (upcoming.isLocked = (event as { locked: boolean }).locked));
+subscribe("cachefence:rebuild-start", (event) => {
+  const { key, locked } = event as { key: string; locked: boolean };
+  if (key === KEY) upcoming.isLocked = locked;
+});
 
 let current: World | undefined;
 process.on("unhandledRejection", (reason) => current?.fail(new Violation(`unhandled rejection: ${String(reason)}`)));
@@ -158,12 +174,19 @@ export class World {
   #deathsLeft = 1;
   #cutsLeft = 2;
   #suspensionsLeft = 1;
+  #evictionsLeft = 1;
 
   constructor(setting: Setting) {
     this.#setting = setting;
     this.#ledger = new Ledger(this.#server, KEY, setting.waitForLock * 1000, setting.hostCount);
     for (let index = 0; index < setting.hostCount; index++) this.#hosts.push(this.#startHost(index));
+    if (setting.isBrisk) {
+      this.#callsLeft = 24;
+      this.#fencesLeft = 6;
+    }
     if (setting.start !== "empty") this.#storeFirst(setting.start === "valid" ? 20_000 : -1000);
+    const expirySeconds = String(EPOCH_MS / 1000 + 1e6);
+    this.#server.execute("hset", [NEIGHBOUR, "v", JSON.stringify(NEIGHBOUR), "delta", "0", "expiry", expirySeconds]);
   }
 
   #storeFirst(remainingMs: number): void {
@@ -175,7 +198,7 @@ export class World {
 
   /** What the schedule has led to, over all processes: the proof that it was not idle. */
   happened(): Record<string, number> {
-    const sums: Record<string, number> = { silences: this.#ledger.silences };
+    const sums: Record<string, number> = { silences: this.#ledger.silences, afterEviction: this.#ledger.afterEviction };
     for (const { cache } of this.#hosts) {
       const { redis: _, ...counts } = cache.stats();
       for (const [name, count] of Object.entries(counts)) sums[name] = (sums[name] ?? 0) + count;
@@ -228,6 +251,7 @@ export class World {
       fences: [],
       fenceOf: new Map(),
       toBeSentAgain: [],
+      isAnsweredAtOnce: false,
     };
     client.onSend = (name: string, args: readonly Word[]): Note => {
       const isScript = name === "eval" || name === "evalsha";
@@ -264,6 +288,22 @@ export class World {
     this.#tell(action.host === undefined ? action.label : `${action.label} (process ${action.host.index})`);
     action.run();
     await this.#settle();
+    if (action.host?.isAnsweredAtOnce === true) await this.#answerAtOnce(action.host);
+  }
+
+  /** Whatever this process sends is executed and answered, until it sends nothing more. Messages may be late all the same. */
+  async #answerAtOnce(host: Host): Promise<void> {
+    const { client } = host;
+    host.isAnsweredAtOnce = false;
+    for (let trips = 0; trips < MOST_ROUND_TRIPS; trips++) {
+      const subscriber = client.subscribers.at(-1);
+      const isSubscribing = subscriber !== undefined && subscriber.outbound.length > 0;
+      if (client.outbound.length + client.inbound.length === 0 && !isSubscribing) return;
+      if (isSubscribing) drain(subscriber);
+      while (client.outbound.length > 0) this.#execute(host);
+      while (client.inbound.length > 0) this.#deliver(host);
+      await this.#settle();
+    }
   }
 
   #tell(label: string): void {
@@ -287,6 +327,12 @@ export class World {
       for (const gate of host.gates) {
         add(1.5, "recompute returns", host, () => this.#endRun(host, gate, undefined));
         add(0.5, "recompute fails", host, () => this.#endRun(host, gate, new Error("source is down")));
+        if (this.#setting.isBrisk && host.client.status === "ready") {
+          add(3, "recompute returns, answered at once", host, () => {
+            this.#endRun(host, gate, undefined);
+            host.isAnsweredAtOnce = true;
+          });
+        }
       }
       if ((host.timers[0]?.dueMs ?? Infinity) <= this.#server.nowMs) {
         add(4, "timer", host, () => host.timers.shift()!.run());
@@ -295,6 +341,9 @@ export class World {
     for (const host of live) this.#addCalls(add, host);
     this.#addTime(add);
     add(0.1, "scripts are flushed", undefined, () => this.#server.flushScripts());
+    if (this.#setting.evictsAudiences && this.#evictionsLeft > 0) {
+      add(0.3, "the audience is evicted", undefined, () => this.#evictAudience());
+    }
     if (this.#setting.hasFaults) {
       for (const host of live) this.#addFaults(add, host, live.length);
       if (this.#server.isOutOfMemory) add(1, "memory is back", undefined, () => (this.#server.isOutOfMemory = false));
@@ -331,9 +380,16 @@ export class World {
   }
 
   #addCalls(add: Add, host: Host): void {
+    const { isBrisk } = this.#setting;
     const addCall = (weight: number, label: string, run: () => void): void => {
       // So that not all of them come before the first has got anywhere.
       add(this.#isBusy() ? weight / 2 : weight, label, host, run);
+      if (isBrisk && host.client.status === "ready") {
+        add(2 * weight, `${label}, answered at once`, host, () => {
+          run();
+          host.isAnsweredAtOnce = true;
+        });
+      }
     };
     if (this.#callsLeft > 0) {
       addCall(1.5, "getOrSet", () => this.#getOrSet(host, 60, false));
@@ -344,6 +400,7 @@ export class World {
       addCall(0.2, "getOrSet, in the background", () =>
         this.#getOrSet(host, 60, false, { earlyRefresh: "background" }),
       );
+      addCall(0.2, "getOrSetMany", () => this.#getOrSet(host, 60, false, {}, true));
     }
     if (this.#fencesLeft > 0) {
       addCall(0.4, "invalidate", () => this.#fence(host, "invalidate", false));
@@ -372,6 +429,11 @@ export class World {
     };
     const nowMs = this.#server.nowMs;
     addStep(2, "time, to the next event", this.#nextEventMs());
+    if (this.#setting.isBrisk) {
+      addStep(0.5, "time, 0.1 s", nowMs + 100);
+      addStep(0.2, "time, 1 s", nowMs + 1000);
+      return;
+    }
     addStep(1, "time, 1 s", nowMs + 1000);
     addStep(0.5, "time, waitForLock", nowMs + waitForLock * 1000 + 1);
     addStep(0.5, "time, lockTimeout", nowMs + lockTimeout * 1000 + 1);
@@ -427,6 +489,13 @@ export class World {
     host.timers.length = 0;
   }
 
+  #evictAudience(): void {
+    this.#evictionsLeft--;
+    this.#server.execute("del", [`${KEY}:audience`]);
+    this.#server.execute("del", [`${TAG}:tag:audience`]);
+    this.#ledger.audienceEvicted(MEMORY_LEASE_MS);
+  }
+
   #runOutOfMemory(): void {
     this.#server.isOutOfMemory = true;
     for (const host of this.#hosts) host.hadFault = true;
@@ -457,6 +526,7 @@ export class World {
     gate.run.isOver = true;
     if (error === undefined) gate.open({ version: gate.run.version.name });
     else {
+      gate.run.hasFailed = true;
       this.#failedRuns.set(error, gate.run);
       gate.fail(error);
     }
@@ -483,15 +553,21 @@ export class World {
     });
   }
 
-  #getOrSet(host: Host, ttl: number | (() => number), hasSignal: boolean, more: GetOrSetOptions = {}): void {
+  #getOrSet(
+    host: Host,
+    ttl: number | (() => number),
+    hasSignal: boolean,
+    more: GetOrSetOptions = {},
+    isList = false,
+  ): void {
     this.#callsLeft--;
     const controller = hasSignal ? new AbortController() : undefined;
     const { isTagged } = this.#setting;
     const options = { ...more, signal: controller?.signal, tags: isTagged ? [TAG] : undefined };
-    const call = { label: "getOrSet", beganMs: this.#server.nowMs, isOver: false, controller };
+    const call = { label: "getOrSet", beganMs: this.#server.nowMs, isFence: false, isOver: false, controller };
     const beganAt = this.#ledger.moment();
     const recompute = ({ signal }: { signal: AbortSignal }): Promise<unknown> => this.#recompute(host, signal);
-    const value = host.cache.getOrSet(KEY, ttl, recompute, options);
+    const value = isList ? this.#getOrSetMany(host, recompute) : host.cache.getOrSet(KEY, ttl, recompute, options);
     this.#watch(host, call, value, {
       resolved: (answer) => {
         if (this.#answers.has(answer as object)) throw new Violation("two callers got one object");
@@ -506,6 +582,23 @@ export class World {
     });
   }
 
+  /** The same in a list, with a neighbour that is there: it is recomputed only where Redis cannot be asked. */
+  async #getOrSetMany(host: Host, recompute: (context: { signal: AbortSignal }) => Promise<unknown>): Promise<unknown> {
+    const { isTagged } = this.#setting;
+    const values = await host.cache.getOrSetMany(
+      [KEY, NEIGHBOUR],
+      (item) => item,
+      60,
+      async (items, context) => {
+        const value = items.includes(KEY) ? await recompute(context) : undefined;
+        return items.map((item): unknown => (item === KEY ? value : NEIGHBOUR));
+      },
+      { tags: (item) => (isTagged && item === KEY ? [TAG] : []) },
+    );
+    if (values.get(NEIGHBOUR) !== NEIGHBOUR) throw new Violation("a list mixed its values up");
+    return values.get(KEY);
+  }
+
   /** True if a recompute has failed so; a violation if the call that is told of it should not be. */
   #isFailureOf(cause: unknown, beganAt: number): boolean {
     const run = this.#failedRuns.get(cause);
@@ -516,7 +609,7 @@ export class World {
   #fence(host: Host, kind: "invalidate" | "set" | "invalidateTags", thenGet: boolean): void {
     this.#fencesLeft--;
     const fence = this.#ledger.newFence(kind === "invalidateTags");
-    const call = { label: kind, beganMs: this.#server.nowMs, isOver: false, controller: undefined };
+    const call = { label: kind, beganMs: this.#server.nowMs, isFence: true, isOver: false, controller: undefined };
     const pending = { key: kind === "invalidateTags" ? `${TAG}:tag` : KEY, isSet: kind === "set", fence };
     host.fences.push(pending);
     const done = this.#raise(host, kind, fence).finally(() => {
