@@ -186,6 +186,7 @@ export class Flight {
   async #untilLanded(): Promise<void> {
     while (!this.#isDeserted()) {
       const claim = await this.#claim();
+      if (claim === "for nobody") return;
       if (claim === "without Redis") return this.#rebuildWith(undefined);
       if (claim.kind === "mine") {
         this.#reportWait();
@@ -231,11 +232,13 @@ export class Flight {
     return first!;
   }
 
-  async #claim(): Promise<Claim | "without Redis"> {
+  async #claim(): Promise<Claim | "without Redis" | "for nobody"> {
     const { lock, mailbox, runtime } = this.#tools;
     try {
       // Without a mailbox nobody would see this process die while it rebuilds. During an outage nobody waits for it.
       if (!mailbox.isLive && this.#tools.mayListen() && this.#isRedisThere) await mailbox.ready();
+      // All may have left meanwhile.
+      if (this.#isDeserted()) return "for nobody";
       this.#listen();
       this.#isTold = this.#isStored = false;
       const { atHand, tags, beforeClaim } = this.#first;

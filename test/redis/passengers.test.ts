@@ -1,5 +1,6 @@
 import { CacheFence, RecomputeError } from "cachefence";
 import type { Redis } from "ioredis";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
 import { systemRuntime } from "../../src/runtime.js";
 import { waitersOf } from "../support/audience.js";
@@ -68,6 +69,24 @@ for (const major of majors) {
       await holder.idle();
       expect(recompute).not.toHaveBeenCalled();
       expect(await lockOf("k")).toBeNull();
+    });
+
+    it("that all leave while the mailbox is being opened leave no error behind", async () => {
+      const cache = open();
+      const errors: unknown[] = [];
+      const controller = new AbortController();
+      const leave = (): void => queueMicrotask(() => controller.abort(new Error("left")));
+      const note = (event: unknown): number => errors.push((event as { error: unknown }).error);
+      subscribe("cachefence:miss", leave);
+      subscribe("cachefence:redis-error", note);
+      try {
+        await expect(cache.getOrSet("k", 60, unused, { signal: controller.signal })).rejects.toThrow("left");
+        await cache.idle();
+      } finally {
+        unsubscribe("cachefence:miss", leave);
+        unsubscribe("cachefence:redis-error", note);
+      }
+      expect(errors).toEqual([]);
     });
 
     it("go on without the first: the next one's recompute is called", async () => {
