@@ -2,7 +2,8 @@ import fc from "fast-check";
 import type { Setting } from "./world.js";
 import { explore } from "./world.js";
 
-const setting: fc.Arbitrary<Setting> = fc.record({
+/** Everything, and all of it at once. */
+const anything: fc.Arbitrary<Setting> = fc.record({
   hostCount: fc.constantFrom(1, 2, 2, 2, 3),
   lockTimeout: fc.constantFrom(10, 3),
   waitForLock: fc.constantFrom(5, 1, 0),
@@ -23,6 +24,31 @@ const setting: fc.Arbitrary<Setting> = fc.record({
   isBrisk: fc.boolean(),
   evictsAudiences: fc.constantFrom(false, false, false, false, false, false, false, true),
 });
+
+/** A hot key that some processes have copies of, and that is fenced time and again. */
+const hotKey: fc.Arbitrary<Setting> = fc.record({
+  hostCount: fc.constantFrom(2, 2, 3),
+  lockTimeout: fc.constant(10),
+  waitForLock: fc.constant(5),
+  staleFor: fc.constantFrom(0, 30),
+  earlyRefresh: fc.constantFrom("inline", "background"),
+  recomputeTimeout: fc.constant(undefined),
+  onRedisError: fc.constantFrom("recompute", "throw"),
+  start: fc.constant("valid"),
+  hasFaults: fc.constantFrom(false, true),
+  isEager: fc.constantFrom(false, false, false, true),
+  resends: fc.constantFrom(true, true, false),
+  allowsPubSub: fc.constant(true),
+  endsInSilence: fc.constant(false),
+  executesLastWords: fc.boolean(),
+  hasSkewedClocks: fc.boolean(),
+  hasMemory: fc.constant(true),
+  isTagged: fc.constantFrom(false, false, true),
+  isBrisk: fc.constant(true),
+  evictsAudiences: fc.constantFrom(false, false, false, false, true),
+});
+
+const setting = fc.oneof({ weight: 2, arbitrary: anything }, { weight: 1, arbitrary: hotKey });
 
 const choices = fc.array(fc.integer({ min: 0, max: 65_535 }), { minLength: 5, maxLength: 60, size: "max" });
 

@@ -178,7 +178,8 @@ export class Ledger {
 
   #foundHeld(host: number, lock: string, isSilent: boolean): void {
     if (!isSilent) this.#foundSilent.delete(host);
-    else if (this.#foundSilent.get(host)?.lock !== lock) this.#foundSilent.set(host, { lock, atMs: this.#server.nowMs });
+    else if (this.#foundSilent.get(host)?.lock !== lock)
+      this.#foundSilent.set(host, { lock, atMs: this.#server.nowMs });
   }
 
   #checkPatience(host: number, before: string | undefined, outwaited: string, isOwn: boolean, loses: boolean): void {
@@ -275,7 +276,15 @@ export class Ledger {
       if (other.host === host && !isLeft) throw new Violation("two rebuilds at once in one process");
     }
     if (!isRefresh && !underWay.some(({ isFence }) => !isFence)) throw new Violation("rebuilt for nobody");
-    const run = { host, version: this.newVersion("r"), beganMs: nowMs, tenure, isRefresh, hasFailed: false, isOver: false };
+    const run = {
+      host,
+      version: this.newVersion("r"),
+      beganMs: nowMs,
+      tenure,
+      isRefresh,
+      hasFailed: false,
+      isOver: false,
+    };
     this.runs.push(run);
     if (tenure !== undefined) tenure.isUsed = true;
     const rightful = this.runs.filter((one) => !one.isOver && one.tenure?.isLost === false);

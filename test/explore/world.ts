@@ -84,15 +84,13 @@ interface Host {
   readonly fenceOf: Map<string, Fence>;
   /** Of scripts that were answered NOSCRIPT, to be sent again in this turn. */
   readonly toBeSentAgain: Note[];
-  /** What it sends in this step reaches Redis, and is answered, before anything else happens. */
-  isAnsweredAtOnce: boolean;
 }
 
 interface Action {
   readonly weight: number;
   readonly label: string;
   readonly host: Host | undefined;
-  readonly run: () => void;
+  readonly run: () => void | Promise<void>;
 }
 
 const KEY = "k";
@@ -103,6 +101,10 @@ const HEARTBEAT_MS = 500;
 const SUSPENDED_MS = 3000;
 const MEMORY_LEASE_MS = 1000;
 const MOST_ROUND_TRIPS = 6;
+// A fence is told, and confirmed.
+const MOST_HOPS = 3;
+// How long calls take besides their patience, where everybody answers at once.
+const REST_MS = 100;
 const REDIS_TIMEOUT_MS = 1000;
 const EPOCH_MS = 1_800_000_000_000;
 const HOUR_MS = 3_600_000;
@@ -251,7 +253,6 @@ export class World {
       fences: [],
       fenceOf: new Map(),
       toBeSentAgain: [],
-      isAnsweredAtOnce: false,
     };
     client.onSend = (name: string, args: readonly Word[]): Note => {
       const isScript = name === "eval" || name === "evalsha";
@@ -286,15 +287,14 @@ export class World {
     let at = (choice / 65_536) * actions.reduce((sum, { weight }) => sum + weight, 0);
     const action = actions.find(({ weight }) => (at -= weight) < 0) ?? actions.at(-1)!;
     this.#tell(action.host === undefined ? action.label : `${action.label} (process ${action.host.index})`);
-    action.run();
+    await action.run();
     await this.#settle();
-    if (action.host?.isAnsweredAtOnce === true) await this.#answerAtOnce(action.host);
   }
 
   /** Whatever this process sends is executed and answered, until it sends nothing more. Messages may be late all the same. */
   async #answerAtOnce(host: Host): Promise<void> {
     const { client } = host;
-    host.isAnsweredAtOnce = false;
+    await this.#settle();
     for (let trips = 0; trips < MOST_ROUND_TRIPS; trips++) {
       const subscriber = client.subscribers.at(-1);
       const isSubscribing = subscriber !== undefined && subscriber.outbound.length > 0;
@@ -302,6 +302,18 @@ export class World {
       if (isSubscribing) drain(subscriber);
       while (client.outbound.length > 0) this.#execute(host);
       while (client.inbound.length > 0) this.#deliver(host);
+      await this.#settle();
+    }
+  }
+
+  /** Messages arrive, and what processes send because of them is executed; replies are late. */
+  async #passMessages(live: readonly Host[]): Promise<void> {
+    for (let hops = 0; hops < MOST_HOPS; hops++) {
+      for (const host of live) {
+        const { client } = host;
+        for (const subscriber of client.subscribers) drain(subscriber);
+        if (client.status === "ready") while (client.outbound.length > 0) this.#execute(host);
+      }
       await this.#settle();
     }
   }
@@ -318,7 +330,7 @@ export class World {
 
   #actions(): Action[] {
     const actions: Action[] = [];
-    const add = (weight: number, label: string, host: Host | undefined, run: () => void): void => {
+    const add: Add = (weight, label, host, run) => {
       actions.push({ weight, label, host, run });
     };
     const live = this.#hosts.filter(({ isDead }) => !isDead);
@@ -330,7 +342,7 @@ export class World {
         if (this.#setting.isBrisk && host.client.status === "ready") {
           add(3, "recompute returns, answered at once", host, () => {
             this.#endRun(host, gate, undefined);
-            host.isAnsweredAtOnce = true;
+            return this.#answerAtOnce(host);
           });
         }
       }
@@ -341,12 +353,16 @@ export class World {
     for (const host of live) this.#addCalls(add, host);
     this.#addTime(add);
     add(0.1, "scripts are flushed", undefined, () => this.#server.flushScripts());
+    if (this.#setting.isBrisk && live.some(({ client }) => (client.subscribers.at(-1)?.inbound.length ?? 0) > 0)) {
+      add(2, "messages overtake replies", undefined, () => this.#passMessages(live));
+    }
     if (this.#setting.evictsAudiences && this.#evictionsLeft > 0) {
       add(0.3, "the audience is evicted", undefined, () => this.#evictAudience());
     }
     if (this.#setting.hasFaults) {
       for (const host of live) this.#addFaults(add, host, live.length);
-      if (this.#server.isOutOfMemory) add(1, "memory is back", undefined, () => (this.#server.isOutOfMemory = false));
+      if (this.#server.isOutOfMemory)
+        add(1, "memory is back", undefined, () => void (this.#server.isOutOfMemory = false));
       else add(0.05, "out of memory", undefined, () => this.#runOutOfMemory());
     }
     return actions;
@@ -387,7 +403,7 @@ export class World {
       if (isBrisk && host.client.status === "ready") {
         add(2 * weight, `${label}, answered at once`, host, () => {
           run();
-          host.isAnsweredAtOnce = true;
+          return this.#answerAtOnce(host);
         });
       }
     };
@@ -403,13 +419,15 @@ export class World {
       addCall(0.2, "getOrSetMany", () => this.#getOrSet(host, 60, false, {}, true));
     }
     if (this.#fencesLeft > 0) {
-      addCall(0.4, "invalidate", () => this.#fence(host, "invalidate", false));
-      addCall(0.4, "invalidate, then getOrSet", () => this.#fence(host, "invalidate", true));
-      addCall(0.2, "set", () => this.#fence(host, "set", false));
-      addCall(0.2, "set, then getOrSet", () => this.#fence(host, "set", true));
+      // Copies are made at the second read.
+      const often = isBrisk ? 0.4 : 1;
+      addCall(often * 0.4, "invalidate", () => this.#fence(host, "invalidate", false));
+      addCall(often * 0.4, "invalidate, then getOrSet", () => this.#fence(host, "invalidate", true));
+      addCall(often * 0.2, "set", () => this.#fence(host, "set", false));
+      addCall(often * 0.2, "set, then getOrSet", () => this.#fence(host, "set", true));
       if (this.#setting.isTagged) {
-        addCall(0.4, "invalidateTags", () => this.#fence(host, "invalidateTags", false));
-        addCall(0.4, "invalidateTags, then getOrSet", () => this.#fence(host, "invalidateTags", true));
+        addCall(often * 0.4, "invalidateTags", () => this.#fence(host, "invalidateTags", false));
+        addCall(often * 0.4, "invalidateTags, then getOrSet", () => this.#fence(host, "invalidateTags", true));
       }
     }
     const aborting = [...host.calls].find(({ controller }) => controller !== undefined);
@@ -447,7 +465,7 @@ export class World {
       add(0.3, "connection is cut", host, () => this.#cut(host));
     }
     if (this.#deathsLeft > 0 && liveCount > 1) add(0.3, "dies", host, () => this.#kill(host));
-    add(0.05, "wall clock steps back", host, () => (host.clock.wallOffsetMs -= HOUR_MS));
+    add(0.05, "wall clock steps back", host, () => void (host.clock.wallOffsetMs -= HOUR_MS));
     if (this.#suspensionsLeft > 0) add(0.05, "its machine is suspended", host, () => this.#suspend(host));
   }
 
@@ -682,6 +700,7 @@ export class World {
     }
     const live = this.#hosts.filter(({ isDead }) => !isDead);
     let isChecked = false;
+    const beganMs = this.#server.nowMs;
     for (let turns = 0; ; turns++) {
       if (turns > MOST_TURNS_TO_REST) throw new Violation(`never comes to rest: ${this.#whoWaits(live)}`);
       const hasMoved = live.map((host) => this.#move(host)).includes(true);
@@ -696,6 +715,9 @@ export class World {
         }
       }
       const shiftedMs = this.#suspensionsLeft > 0 ? 0 : SUSPENDED_MS;
+      for (const host of live) {
+        for (const call of host.calls) this.#checkWait(host, call, beganMs + shiftedMs);
+      }
       const isTimerLeft = live.some(({ timers }) =>
         timers.some((timer) => !timer.isHeartbeat && timer.dueMs > this.#server.nowMs + SWEEP_MS + shiftedMs),
       );
@@ -714,6 +736,17 @@ export class World {
       const mailboxes = this.#server.subscribersOf(`cachefence:${String(index).padStart(16, "0")}`);
       if (mailboxes > 1) throw new Violation(`process ${index} has ${mailboxes} mailboxes`);
     }
+  }
+
+  /**
+   * Nothing can move but time, and sources and Redis answer at once since this moment: a call has waited for others at most
+   * `2 * waitForLock` since it began, and a fence for at most a lease.
+   */
+  #checkWait({ index }: Host, call: Call, restedSinceMs: number): void {
+    const patienceMs = 2 * this.#setting.waitForLock * 1000;
+    const boundMs = call.isFence ? restedSinceMs + MEMORY_LEASE_MS : Math.max(restedSinceMs, call.beganMs + patienceMs);
+    const waitsMs = this.#server.nowMs - boundMs;
+    if (waitsMs > REST_MS) throw new Violation(`${call.label} (process ${index}) waits ${waitsMs} ms too long`);
   }
 
   #timersLeft(hosts: readonly Host[]): string {
@@ -760,7 +793,7 @@ export class World {
   }
 }
 
-type Add = (weight: number, label: string, host: Host | undefined, run: () => void) => void;
+type Add = (weight: number, label: string, host: Host | undefined, run: () => void | Promise<void>) => void;
 
 interface Expectation {
   readonly resolved: (value: unknown) => void;
