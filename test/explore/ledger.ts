@@ -162,6 +162,7 @@ export class Ledger {
   ): void {
     const isOwn = before !== undefined && this.#tenures.get(before)?.host === host;
     const [kind, lock, how] = Array.isArray(reply) ? (reply as string[]) : [String(reply)];
+    if (kind === "done") this.#checkAudience(run.name);
     if (run.name === "fence") this.#fenced(fence, reply);
     else if (run.name === "claim" && kind === "mine" && !this.#tenures.has(lock!)) {
       if (how === "patience") this.#checkPatience(host, before, textOf(run.args[7]!), isOwn, losesCommands);
@@ -171,9 +172,22 @@ export class Ledger {
       this.#foundHeld(host, lock!, (reply as string[])[3] === "silent");
     } else if (run.name === "store" && kind !== "refused" && kind !== "foreign") {
       this.#stored(host, before, versionIn(textOf(run.args[1]!)));
+    } else if (run.name === "store" && kind === "refused") {
+      if (before?.startsWith(textOf(run.args[0]!)) === true) throw new Violation("refused the first to finish");
     } else if ((run.name === "renew" || run.name === "free") && kind === "done" && !isOwn) {
       throw new Violation(`${run.name} of a lock of another holder`);
     } else if (run.name === "free" && kind === "done") this.#checkPause(before!, textOf(run.args[1]!));
+  }
+
+  /** Whoever was told is out of it; and, after a fence, whoever's copy has had its time. */
+  #checkAudience(by: ScriptRun["name"]): void {
+    if (by !== "store" && by !== "free" && by !== "fence") return;
+    for (const [member, endsMs] of this.#server.peekScores(`${this.#entryKey}:audience`)) {
+      if (member.startsWith("w")) throw new Violation(`${by} left a waiter in the audience`);
+      if (by === "fence" && endsMs <= Math.floor(this.#server.nowMs)) {
+        throw new Violation("a fence left a copy in the audience whose time was over");
+      }
+    }
   }
 
   #foundHeld(host: number, lock: string, isSilent: boolean): void {

@@ -119,6 +119,11 @@ export class ModelServer {
     return value instanceof Map ? value.get(field)?.toString() : undefined;
   }
 
+  peekScores(key: string): ReadonlyMap<string, number> {
+    const value = this.#find(key)?.value;
+    return value instanceof SortedSet ? value : new SortedSet();
+  }
+
   pttl(key: string): number {
     const found = this.#find(key);
     if (found === undefined) return -2;

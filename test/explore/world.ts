@@ -732,9 +732,24 @@ export class World {
     for (const { client, index } of live) {
       if (client.listenerCount("ready") > 0) throw new Violation(`process ${index} has left a listener on its client`);
     }
+    await this.#closeAll(live);
     for (const { index } of live) {
       const mailboxes = this.#server.subscribersOf(`cachefence:${String(index).padStart(16, "0")}`);
-      if (mailboxes > 1) throw new Violation(`process ${index} has ${mailboxes} mailboxes`);
+      if (mailboxes > 0) throw new Violation(`process ${index} has closed its cache, and left ${mailboxes} mailboxes`);
+    }
+  }
+
+  /** Closed caches leave no mailbox, and no timer that goes on for ever. */
+  async #closeAll(live: readonly Host[]): Promise<void> {
+    for (const { cache } of live) void cache.close();
+    for (let turns = 0; turns < MOST_HOPS; turns++) {
+      for (const host of live) this.#move(host);
+      await this.#settle();
+    }
+    for (const { index, timers } of live) {
+      if (timers.some(({ isHeartbeat }) => isHeartbeat)) {
+        throw new Violation(`process ${index} has closed its cache, and left a timer`);
+      }
     }
   }
 
