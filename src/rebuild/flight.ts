@@ -126,6 +126,7 @@ export class Flight {
   #lastPurpose: Purpose = "fill";
   // Its last claim was to take over.
   #hasOutwaited = false;
+  #isListeningForOther = false;
   #waitBeganMs: number | undefined;
   #pollMs = FASTEST_POLL_MS;
   #cancelGiveUp: CancelTimer | undefined;
@@ -478,6 +479,9 @@ export class Flight {
    */
   async #listenForOther(): Promise<void> {
     const { moment, reader } = this.#tools;
+    // Since its rebuild began, where it took over: there is one sleep at a time to be woken from.
+    if (this.#isListeningForOther) return;
+    this.#isListeningForOther = true;
     while (this.#aboard.size > 0) {
       if (!this.#isTold) await this.#untilWoken(this.#nextLookMs(this.#sighting?.lock ?? "", "holder"));
       this.#isTold = false;

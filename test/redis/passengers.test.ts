@@ -89,6 +89,43 @@ for (const major of majors) {
       expect(errors).toEqual([]);
     });
 
+    it("leave no timer when a rebuild ends that was taken over, and then fenced", async () => {
+      const timers = new Set<() => void>();
+      const client = connect();
+      const cache = new CacheFence(
+        client,
+        { namespace, lockTimeout: 0.3, waitForLock: 0.05 },
+        {
+          ...systemRuntime,
+          startTimer: (delayMs, ref, run) => {
+            if (!ref) return systemRuntime.startTimer(delayMs, ref, run);
+            const cancel = systemRuntime.startTimer(delayMs, ref, () => {
+              timers.delete(run);
+              run();
+            });
+            timers.add(run);
+            return () => {
+              timers.delete(run);
+              cancel();
+            };
+          },
+        },
+      );
+      await raw.set(`${namespace}k:lock`, "0123456789abcdef", "PX", 600_000);
+      const gate = deferred<string>();
+      const recompute = vi.fn(() => gate.promise);
+      const value = cache.getOrSet("k", 60, recompute);
+      await until("it has taken over", () => recompute.mock.calls.length === 1);
+      await open().invalidate("k");
+      // Its next renewal finds no lock, and makes it a waiter. The answer to that comes before the one to the ping.
+      await until("it has heard of the loss", async () => (await waitersOf(raw, `${namespace}k`)) === 1);
+      await client.ping();
+      gate.resolve("made");
+      expect(await value).toBe("made");
+      await cache.idle();
+      expect(timers.size).toBe(0);
+    });
+
     it("go on without the first: the next one's recompute is called", async () => {
       const [holder, other] = [open(), open()];
       const gate = deferred<string>();
