@@ -120,6 +120,8 @@ export const mutants: readonly Mutant[] = [
     takesOut: "A process enters an audience again while its command that leaves it is still out.",
     edits: [edit("memory/leases.ts", " || this.#leaving.has(key)) return undefined;", ") return undefined;")],
     tests: ["test/redis/memory.test.ts", "test/redis/cluster.test.ts"],
+    survives:
+      "On one connection ZREM is run first, for it was sent first; and for a lease after a fence nobody enlists. It is for commands that a Cluster redirects, more than a lease late.",
   },
   {
     name: "enlists-in-two-commands",
@@ -274,6 +276,18 @@ export const mutants: readonly Mutant[] = [
     tests: ["test/faults/faults-acl.test.ts"],
   },
   {
+    name: "first-rebuild-waits-for-no-mailbox",
+    takesOut: "The first rebuild of a process begins before its mailbox is open, so that nobody sees it die.",
+    edits: [
+      edit(
+        "rebuild/flight.ts",
+        "if (!mailbox.isLive && this.#tools.mayListen() && this.#isRedisThere) await mailbox.ready();",
+        "if (!mailbox.isLive && this.#tools.mayListen() && this.#isRedisThere) void mailbox.ready();",
+      ),
+    ],
+    tests: ["test/fleet/process-crashes.test.ts"],
+  },
+  {
     name: "death-is-not-seen",
     takesOut: "A dead holder is noticed by the end of its lease alone.",
     edits: [edit("protocol/scripted.ts", 'this.#member.showsDeath ? "1" : "0"', '"0"')],
@@ -382,7 +396,10 @@ export const mutants: readonly Mutant[] = [
   {
     name: "tags-are-not-compared-in-messages",
     takesOut: "An entry from elsewhere, in a message or found, is used whatever its tags stand at.",
-    edits: [edit("rebuild/flight.ts", "if (entry.tags !== tags || (atHand", "if ((atHand")],
+    edits: [
+      edit("rebuild/flight.ts", "if (entry.tags !== tags || (atHand", "if ((atHand"),
+      edit("rebuild/flight.ts", "this.#landAll({ entry, tags: entry.tags,", "this.#landAll({ entry, tags,"),
+    ],
     tests: ["test/redis/tags.test.ts"],
   },
   {
@@ -440,6 +457,8 @@ export const mutants: readonly Mutant[] = [
       ),
     ],
     tests: ["test/redis/passengers.test.ts"],
+    survives:
+      "The flight ends with nothing, and whoever has nothing to serve looks again and boards one of its own: that costs a read and a claim, and no promise.",
   },
   {
     name: "patience-begins-anew",
