@@ -54,7 +54,8 @@ export interface Note {
 /** A call of a process, under way or over. */
 export interface LedgerCall {
   readonly beganMs: number;
-  readonly isFence: boolean;
+  /** A `getOrSet`; not a fence or a `peek`. */
+  readonly mayRebuild: boolean;
   isOver: boolean;
 }
 
@@ -289,7 +290,7 @@ export class Ledger {
       const isLeft = other.isOver || other.tenure?.isLost === true || hasWaited;
       if (other.host === host && !isLeft) throw new Violation("two rebuilds at once in one process");
     }
-    if (!isRefresh && !underWay.some(({ isFence }) => !isFence)) throw new Violation("rebuilt for nobody");
+    if (!isRefresh && !underWay.some(({ mayRebuild }) => mayRebuild)) throw new Violation("rebuilt for nobody");
     const run = {
       host,
       version: this.newVersion("r"),

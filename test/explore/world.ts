@@ -1,5 +1,7 @@
 import { subscribe } from "node:diagnostics_channel";
 import { CacheFenceError, RecomputeError, RecomputeTimeoutError } from "../../src/errors.js";
+import type { CachedEntry } from "../../src/call/definition.js";
+import type { RecomputeContext } from "../../src/call/recompute.js";
 import type { CacheFenceOptions, GetOrSetOptions } from "../../src/options.js";
 import { CacheFence } from "../../src/cache-fence.js";
 import type { Runtime } from "../../src/runtime.js";
@@ -84,6 +86,14 @@ interface Host {
   readonly fenceOf: Map<string, Fence>;
   /** Of scripts that were answered NOSCRIPT, to be sent again in this turn. */
   readonly toBeSentAgain: Note[];
+}
+
+/** How the key is asked for. */
+interface Wish {
+  readonly ttl?: number | (() => number);
+  readonly hasSignal?: boolean;
+  readonly by?: "list" | "definition";
+  readonly options?: GetOrSetOptions;
 }
 
 interface Action {
@@ -408,15 +418,17 @@ export class World {
       }
     };
     if (this.#callsLeft > 0) {
-      addCall(1.5, "getOrSet", () => this.#getOrSet(host, 60, false));
-      addCall(0.4, "getOrSet for 1 s", () => this.#getOrSet(host, 1, false));
-      addCall(0.2, "getOrSet, not cached", () => this.#getOrSet(host, () => 0, false));
-      addCall(0.3, "getOrSet with a signal", () => this.#getOrSet(host, 60, true));
-      addCall(0.3, "getOrSet, no stale value", () => this.#getOrSet(host, 60, false, { staleFor: 0 }));
+      addCall(1.5, "getOrSet", () => this.#getOrSet(host));
+      addCall(0.4, "getOrSet for 1 s", () => this.#getOrSet(host, { ttl: 1 }));
+      addCall(0.2, "getOrSet, not cached", () => this.#getOrSet(host, { ttl: () => 0 }));
+      addCall(0.3, "getOrSet with a signal", () => this.#getOrSet(host, { hasSignal: true }));
+      addCall(0.3, "getOrSet, no stale value", () => this.#getOrSet(host, { options: { staleFor: 0 } }));
       addCall(0.2, "getOrSet, in the background", () =>
-        this.#getOrSet(host, 60, false, { earlyRefresh: "background" }),
+        this.#getOrSet(host, { options: { earlyRefresh: "background" } }),
       );
-      addCall(0.2, "getOrSetMany", () => this.#getOrSet(host, 60, false, {}, true));
+      addCall(0.2, "getOrSetMany", () => this.#getOrSet(host, { by: "list" }));
+      addCall(0.1, "get of a definition", () => this.#getOrSet(host, { by: "definition" }));
+      addCall(0.1, "peek", () => this.#peek(host));
     }
     if (this.#fencesLeft > 0) {
       // Copies are made at the second read.
@@ -571,22 +583,13 @@ export class World {
     });
   }
 
-  #getOrSet(
-    host: Host,
-    ttl: number | (() => number),
-    hasSignal: boolean,
-    more: GetOrSetOptions = {},
-    isList = false,
-  ): void {
+  #getOrSet(host: Host, wish: Wish = {}): void {
     this.#callsLeft--;
-    const controller = hasSignal ? new AbortController() : undefined;
     const { isTagged } = this.#setting;
-    const options = { ...more, signal: controller?.signal, tags: isTagged ? [TAG] : undefined };
-    const call = { label: "getOrSet", beganMs: this.#server.nowMs, isFence: false, isOver: false, controller };
+    const controller = wish.hasSignal === true ? new AbortController() : undefined;
+    const call = { label: "getOrSet", beganMs: this.#server.nowMs, mayRebuild: true, isOver: false, controller };
     const beganAt = this.#ledger.moment();
-    const recompute = ({ signal }: { signal: AbortSignal }): Promise<unknown> => this.#recompute(host, signal);
-    const value = isList ? this.#getOrSetMany(host, recompute) : host.cache.getOrSet(KEY, ttl, recompute, options);
-    this.#watch(host, call, value, {
+    this.#watch(host, call, this.#ask(host, wish, controller?.signal), {
       resolved: (answer) => {
         if (this.#answers.has(answer as object)) throw new Violation("two callers got one object");
         this.#answers.add(answer as object);
@@ -600,21 +603,44 @@ export class World {
     });
   }
 
-  /** The same in a list, with a neighbour that is there: it is recomputed only where Redis cannot be asked. */
-  async #getOrSetMany(host: Host, recompute: (context: { signal: AbortSignal }) => Promise<unknown>): Promise<unknown> {
-    const { isTagged } = this.#setting;
-    const values = await host.cache.getOrSetMany(
-      [KEY, NEIGHBOUR],
-      (item) => item,
-      60,
-      async (items, context) => {
-        const value = items.includes(KEY) ? await recompute(context) : undefined;
-        return items.map((item): unknown => (item === KEY ? value : NEIGHBOUR));
-      },
-      { tags: (item) => (isTagged && item === KEY ? [TAG] : []) },
-    );
+  /** The same key, asked for by each of the methods that rebuild. */
+  async #ask(host: Host, { ttl = 60, by, options }: Wish, signal: AbortSignal | undefined): Promise<unknown> {
+    const { cache } = host;
+    const tags = this.#setting.isTagged ? [TAG] : [];
+    const recompute = (context: RecomputeContext): Promise<unknown> => this.#recompute(host, context.signal);
+    if (by === undefined) return cache.getOrSet(KEY, ttl, recompute, { ...options, signal, tags });
+    // Of a list, the neighbour is there: it is recomputed only where Redis cannot be asked.
+    const recomputeMany = async (items: string[], context: RecomputeContext): Promise<unknown[]> => {
+      const value = items.includes(KEY) ? await recompute(context) : undefined;
+      return items.map((item): unknown => (item === KEY ? value : NEIGHBOUR));
+    };
+    const tagsOf = (item: string): string[] => (item === KEY ? tags : []);
+    if (by === "definition") {
+      return cache.define({ key: (item: string) => item, ttl, recomputeMany, tags: tagsOf }).get(KEY);
+    }
+    const values = await cache.getOrSetMany([KEY, NEIGHBOUR], (item) => item, ttl, recomputeMany, { tags: tagsOf });
     if (values.get(NEIGHBOUR) !== NEIGHBOUR) throw new Violation("a list mixed its values up");
     return values.get(KEY);
+  }
+
+  /** Waits for nobody, and shows nothing that a fence has removed. */
+  #peek(host: Host): void {
+    this.#callsLeft--;
+    const { isTagged, onRedisError } = this.#setting;
+    const call = {
+      label: "peek",
+      beganMs: this.#server.nowMs,
+      mayRebuild: false,
+      isOver: false,
+      controller: undefined,
+    };
+    const beganAt = this.#ledger.moment();
+    this.#watch(host, call, host.cache.peek(KEY, { tags: isTagged ? [TAG] : [] }), {
+      resolved: (shown) => {
+        if (shown !== undefined) this.#ledger.answered(beganAt, (shown as CachedEntry<unknown>).value, isTagged);
+      },
+      mayReject: () => onRedisError === "throw" && host.hadFault,
+    });
   }
 
   /** True if a recompute has failed so; a violation if the call that is told of it should not be. */
@@ -627,7 +653,7 @@ export class World {
   #fence(host: Host, kind: "invalidate" | "set" | "invalidateTags", thenGet: boolean): void {
     this.#fencesLeft--;
     const fence = this.#ledger.newFence(kind === "invalidateTags");
-    const call = { label: kind, beganMs: this.#server.nowMs, isFence: true, isOver: false, controller: undefined };
+    const call = { label: kind, beganMs: this.#server.nowMs, mayRebuild: false, isOver: false, controller: undefined };
     const pending = { key: kind === "invalidateTags" ? `${TAG}:tag` : KEY, isSet: kind === "set", fence };
     host.fences.push(pending);
     const done = this.#raise(host, kind, fence).finally(() => {
@@ -638,7 +664,7 @@ export class World {
       resolved: () => {
         if (fence.executedAt === -Infinity) throw new Violation(`${kind} resolved before the server had run it`);
         fence.resolvedAt = this.#ledger.moment();
-        if (thenGet) this.#getOrSet(host, 60, false);
+        if (thenGet) this.#getOrSet(host);
       },
       mayReject: () => host.hadFault,
     });
@@ -759,7 +785,9 @@ export class World {
    */
   #checkWait({ index }: Host, call: Call, restedSinceMs: number): void {
     const patienceMs = 2 * this.#setting.waitForLock * 1000;
-    const boundMs = call.isFence ? restedSinceMs + MEMORY_LEASE_MS : Math.max(restedSinceMs, call.beganMs + patienceMs);
+    const boundMs = call.mayRebuild
+      ? Math.max(restedSinceMs, call.beganMs + patienceMs)
+      : restedSinceMs + MEMORY_LEASE_MS;
     const waitsMs = this.#server.nowMs - boundMs;
     if (waitsMs > REST_MS) throw new Violation(`${call.label} (process ${index}) waits ${waitsMs} ms too long`);
   }
