@@ -10,43 +10,7 @@ import { Ledger, Violation } from "./ledger.js";
 import type { Delivery, ModelSubscriber, Word } from "./model.js";
 import { parseRun, textOf } from "./model-scripts.js";
 import { ModelClient, ModelServer } from "./model.js";
-
-/** What stays as it is for a whole schedule. Every first choice is the plain one: a failure shrinks towards it. */
-export interface Setting {
-  readonly hostCount: number;
-  readonly lockTimeout: number;
-  readonly waitForLock: number;
-  readonly staleFor: number;
-  readonly earlyRefresh: "inline" | "background";
-  readonly recomputeTimeout: number | undefined;
-  readonly onRedisError: "recompute" | "throw";
-  /** What is stored at first: nothing, a value that is good for 20 s more, or one that went stale a second ago. */
-  readonly start: "empty" | "valid" | "stale";
-  /** Whether processes die, connections are lost and memory runs out. */
-  readonly hasFaults: boolean;
-  /** Whether each draw asks for an early refresh. */
-  readonly isEager: boolean;
-  /** Whether clients send again what a lost connection has left unanswered. */
-  readonly resends: boolean;
-  readonly allowsPubSub: boolean;
-  /** Whether Redis says nothing for some seconds before everything comes to rest. */
-  readonly endsInSilence: boolean;
-  /** Whether what a dead process had sent is executed in the end, or lost. */
-  readonly executesLastWords: boolean;
-  /** Hosts whose clock is an hour ahead of the one before. */
-  readonly hasSkewedClocks: boolean;
-  /** Whether processes keep copies, but for the last. */
-  readonly hasMemory: boolean;
-  /** Whether calls name a tag, which may be fenced. */
-  readonly isTagged: boolean;
-  /**
-   * Whether the network is mostly quick: calls are then answered before anything else happens, and little time passes. So a
-   * schedule gets to what needs many calls in a row, such as copies that are fenced and made again.
-   */
-  readonly isBrisk: boolean;
-  /** Whether Redis may evict the audience: fences do not know of the copies that were in it. */
-  readonly evictsAudiences: boolean;
-}
+import type { Setting } from "./setting.js";
 
 interface Timer {
   dueMs: number;
