@@ -126,6 +126,7 @@ export class Flight {
   #lastPurpose: Purpose = "fill";
   // Its last claim was to take over.
   #hasOutwaited = false;
+  #isListeningForOther = false;
   #waitBeganMs: number | undefined;
   #pollMs = FASTEST_POLL_MS;
   #cancelGiveUp: CancelTimer | undefined;
@@ -186,6 +187,7 @@ export class Flight {
   async #untilLanded(): Promise<void> {
     while (!this.#isDeserted()) {
       const claim = await this.#claim();
+      if (claim === "for nobody") return;
       if (claim === "without Redis") return this.#rebuildWith(undefined);
       if (claim.kind === "mine") {
         this.#reportWait();
@@ -231,11 +233,13 @@ export class Flight {
     return first!;
   }
 
-  async #claim(): Promise<Claim | "without Redis"> {
+  async #claim(): Promise<Claim | "without Redis" | "for nobody"> {
     const { lock, mailbox, runtime } = this.#tools;
     try {
       // Without a mailbox nobody would see this process die while it rebuilds. During an outage nobody waits for it.
       if (!mailbox.isLive && this.#tools.mayListen() && this.#isRedisThere) await mailbox.ready();
+      // All may have left meanwhile.
+      if (this.#isDeserted()) return "for nobody";
       this.#listen();
       this.#isTold = this.#isStored = false;
       const { atHand, tags, beforeClaim } = this.#first;
@@ -488,6 +492,9 @@ export class Flight {
    */
   async #listenForOther(): Promise<void> {
     const { moment, reader } = this.#tools;
+    // Since its rebuild began, where it took over: there is one sleep at a time to be woken from.
+    if (this.#isListeningForOther) return;
+    this.#isListeningForOther = true;
     while (this.#aboard.size > 0) {
       if (!this.#isTold) await this.#untilWoken(this.#nextLookMs(this.#sighting?.lock ?? "", "holder"));
       this.#isTold = false;

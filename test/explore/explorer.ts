@@ -1,26 +1,7 @@
 import fc from "fast-check";
-import type { Setting } from "./world.js";
+import type { Setting } from "./setting.js";
+import { settings } from "./setting.js";
 import { explore } from "./world.js";
-
-const setting: fc.Arbitrary<Setting> = fc.record({
-  hostCount: fc.constantFrom(1, 2, 2, 2, 3),
-  lockTimeout: fc.constantFrom(10, 3),
-  waitForLock: fc.constantFrom(5, 1, 0),
-  staleFor: fc.constantFrom(0, 30),
-  earlyRefresh: fc.constantFrom("inline", "background"),
-  recomputeTimeout: fc.constantFrom(undefined, undefined, undefined, 4),
-  onRedisError: fc.constantFrom("recompute", "throw"),
-  start: fc.constantFrom("empty", "empty", "valid", "stale"),
-  hasFaults: fc.boolean(),
-  isEager: fc.boolean(),
-  resends: fc.constantFrom(true, true, false),
-  allowsPubSub: fc.constantFrom(true, true, true, false),
-  endsInSilence: fc.constantFrom(false, false, true),
-  executesLastWords: fc.boolean(),
-  hasSkewedClocks: fc.boolean(),
-  hasMemory: fc.constantFrom(false, true, true),
-  isTagged: fc.constantFrom(false, false, true),
-});
 
 const choices = fc.array(fc.integer({ min: 0, max: 65_535 }), { minLength: 5, maxLength: 60, size: "max" });
 
@@ -32,10 +13,21 @@ export interface Exploration {
 /** Explores this many schedules. Throws at the first violation, shrunk, with the seed and path that lead back to it. */
 export async function exploreMany({ schedules, seed }: Exploration): Promise<Record<string, number>> {
   const happened: Record<string, number> = {};
-  const property = fc.asyncProperty(fc.noBias(setting), fc.noBias(choices), async (where, steps) => {
+  await fc.assert(schedulesCounting(happened), { numRuns: schedules, seed });
+  return happened;
+}
+
+/** How many schedules it takes to find a violation, and which; undefined if there is none in so many. */
+export async function firstViolation(wanted: Exploration): Promise<{ after: number; message: string } | undefined> {
+  const { schedules, seed } = wanted;
+  const run = await fc.check(schedulesCounting({}), { numRuns: schedules, seed, endOnFailure: true });
+  if (!run.failed) return undefined;
+  return { after: run.numRuns, message: String((run.errorInstance as Error | null)?.message).split("\n", 1)[0]! };
+}
+
+function schedulesCounting(happened: Record<string, number>): fc.IAsyncProperty<[Setting, number[]]> {
+  return fc.asyncProperty(fc.noBias(settings), fc.noBias(choices), async (where, steps) => {
     const world = await explore(where, steps);
     for (const [name, count] of Object.entries(world.happened())) happened[name] = (happened[name] ?? 0) + count;
   });
-  await fc.assert(property, { numRuns: schedules, seed });
-  return happened;
 }

@@ -39,6 +39,8 @@ export interface Run {
   readonly version: Version;
   readonly beganMs: number;
   readonly tenure: Tenure | undefined;
+  readonly isRefresh: boolean;
+  hasFailed: boolean;
   isOver: boolean;
 }
 
@@ -52,10 +54,15 @@ export interface Note {
 /** A call of a process, under way or over. */
 export interface LedgerCall {
   readonly beganMs: number;
+  /** A `getOrSet`; not a fence or a `peek`. */
+  readonly mayRebuild: boolean;
   isOver: boolean;
 }
 
 const LASTING_SECONDS = 30;
+const GOOD_FOR_A_WHILE_MS = 2000;
+/** A mailbox that only reconnects is back by then. */
+const SILENCE_MS = 60;
 
 /**
  * Watches one key at the server, every recompute and every answer, and throws a {@link Violation} at the first that
@@ -87,6 +94,11 @@ export class Ledger {
   readonly callsOf: Set<LedgerCall>[];
   /** Takeovers by silence. */
   silences = 0;
+  /** Answers that were older than a fence, because the audience had been evicted less than a lease before. */
+  afterEviction = 0;
+  #copiesMayBeUnknownUntilMs = -Infinity;
+  // Host -> the lock that was silent at its last look, and since when it has found it so.
+  readonly #foundSilent = new Map<number, { readonly lock: string; readonly atMs: number }>();
 
   constructor(server: ModelServer, key: string, waitForLockMs: number, hostCount: number) {
     this.#server = server;
@@ -118,6 +130,11 @@ export class Ledger {
     if (this.#server.peekString(this.#lockKey) === undefined) this.#lockChangedTo(undefined);
   }
 
+  /** Fences do not know of the copies that were in it, until their leases are over. */
+  audienceEvicted(leaseMs: number): void {
+    this.#copiesMayBeUnknownUntilMs = this.#server.nowMs + leaseMs;
+  }
+
   /** The server has executed a command of this host. */
   executed(host: number, { name, args, note }: Command, reply: unknown, losesCommands: boolean): void {
     const held = this.#server.peekString(this.#lockKey);
@@ -146,16 +163,38 @@ export class Ledger {
   ): void {
     const isOwn = before !== undefined && this.#tenures.get(before)?.host === host;
     const [kind, lock, how] = Array.isArray(reply) ? (reply as string[]) : [String(reply)];
+    if (kind === "done") this.#checkAudience(run.name);
     if (run.name === "fence") this.#fenced(fence, reply);
     else if (run.name === "claim" && kind === "mine" && !this.#tenures.has(lock!)) {
       if (how === "patience") this.#checkPatience(host, before, textOf(run.args[7]!), isOwn, losesCommands);
-      if (how === "silence") this.#checkSilence(before!, textOf(run.args[8]!));
+      if (how === "silence") this.#checkSilence(host, before!, textOf(run.args[8]!));
       this.#begin(host, held!, how !== "free");
+    } else if (run.name === "claim" && kind === "held") {
+      this.#foundHeld(host, lock!, (reply as string[])[3] === "silent");
     } else if (run.name === "store" && kind !== "refused" && kind !== "foreign") {
       this.#stored(host, before, versionIn(textOf(run.args[1]!)));
+    } else if (run.name === "store" && kind === "refused") {
+      if (before?.startsWith(textOf(run.args[0]!)) === true) throw new Violation("refused the first to finish");
     } else if ((run.name === "renew" || run.name === "free") && kind === "done" && !isOwn) {
       throw new Violation(`${run.name} of a lock of another holder`);
+    } else if (run.name === "free" && kind === "done") this.#checkPause(before!, textOf(run.args[1]!));
+  }
+
+  /** Whoever was told is out of it; and, after a fence, whoever's copy has had its time. */
+  #checkAudience(by: ScriptRun["name"]): void {
+    if (by !== "store" && by !== "free" && by !== "fence") return;
+    for (const [member, endsMs] of this.#server.peekScores(`${this.#entryKey}:audience`)) {
+      if (member.startsWith("w")) throw new Violation(`${by} left a waiter in the audience`);
+      if (by === "fence" && endsMs <= Math.floor(this.#server.nowMs)) {
+        throw new Violation("a fence left a copy in the audience whose time was over");
+      }
     }
+  }
+
+  #foundHeld(host: number, lock: string, isSilent: boolean): void {
+    if (!isSilent) this.#foundSilent.delete(host);
+    else if (this.#foundSilent.get(host)?.lock !== lock)
+      this.#foundSilent.set(host, { lock, atMs: this.#server.nowMs });
   }
 
   #checkPatience(host: number, before: string | undefined, outwaited: string, isOwn: boolean, loses: boolean): void {
@@ -170,12 +209,28 @@ export class Ledger {
     if (longestMs < this.#waitForLockMs) throw new Violation("took over before waitForLock had passed");
   }
 
-  #checkSilence(before: string, silent: string): void {
+  #checkSilence(host: number, before: string, silent: string): void {
     this.silences++;
     const [, member] = /:L([0-9a-f]+)-[0-9a-f]+$/.exec(before) ?? [];
     if (before !== silent) throw new Violation("took over a lock that it had not found silent before");
     if (member === undefined || this.#server.subscribersOf(`cachefence:${member}`) > 0) {
       throw new Violation("took over from a holder whose mailbox is there");
+    }
+    if (!this.#server.hasEverHadSubscribers(`cachefence:${member}`)) {
+      throw new Violation("took over from a holder that has never had a mailbox, and claimed with a live one");
+    }
+    const first = this.#foundSilent.get(host);
+    if (first?.lock !== before || this.#server.nowMs - first.atMs < SILENCE_MS) {
+      throw new Violation("took over a silent lock without time for its mailbox to come back");
+    }
+  }
+
+  /** After a failed refresh the fleet rests, where the value will be good for a while. */
+  #checkPause(freed: string, pauseMs: string): void {
+    const run = this.runs.find(({ tenure }) => tenure?.token === freed);
+    const leftMs = Number(this.#server.peekField(this.#entryKey, "expiry") ?? 0) * 1000 - this.#server.nowMs;
+    if (run?.isRefresh === true && run.hasFailed && leftMs > GOOD_FOR_A_WHILE_MS && pauseMs === "0") {
+      throw new Violation("left no pause after a failed refresh");
     }
   }
 
@@ -235,7 +290,16 @@ export class Ledger {
       const isLeft = other.isOver || other.tenure?.isLost === true || hasWaited;
       if (other.host === host && !isLeft) throw new Violation("two rebuilds at once in one process");
     }
-    const run = { host, version: this.newVersion("r"), beganMs: nowMs, tenure, isOver: false };
+    if (!isRefresh && !underWay.some(({ mayRebuild }) => mayRebuild)) throw new Violation("rebuilt for nobody");
+    const run = {
+      host,
+      version: this.newVersion("r"),
+      beganMs: nowMs,
+      tenure,
+      isRefresh,
+      hasFailed: false,
+      isOver: false,
+    };
     this.runs.push(run);
     if (tenure !== undefined) tenure.isUsed = true;
     const rightful = this.runs.filter((one) => !one.isOver && one.tenure?.isLost === false);
@@ -259,6 +323,10 @@ export class Ledger {
   #refuseOlder(beganAt: number, asOf: number, isTagged: boolean, what: string): void {
     const concerning = this.fences.filter(({ isTag }) => isTagged || !isTag);
     if (concerning.some(({ resolvedAt, executedAt }) => resolvedAt < beganAt && asOf < executedAt)) {
+      if (this.#server.nowMs <= this.#copiesMayBeUnknownUntilMs) {
+        this.afterEviction++;
+        return;
+      }
       throw new Violation(`${what}, older than a fence that had resolved before the call`);
     }
   }

@@ -15,13 +15,10 @@ const names = ["claim", "store", "free", "renew", "fence", "enlist", "tag"] as c
 const bySha = new Map(names.map((name) => [scripts[name].sha1, name]));
 const byText = new Map(names.map((name) => [scripts[name].text, name]));
 
-export function scriptNamed(word: string): keyof typeof twins | undefined {
-  return bySha.get(word) ?? byText.get(word);
-}
-
 /** What an EVAL or EVALSHA with these words runs. */
 export function parseRun(words: readonly Word[]): ScriptRun {
-  const name = scriptNamed(textOf(words[0]!));
+  const word = textOf(words[0]!);
+  const name = bySha.get(word) ?? byText.get(word);
   if (name === undefined) throw new Error("The model has no such script");
   const keyCount = Number(words[1]);
   return { name, keys: words.slice(2, 2 + keyCount).map(textOf), args: words.slice(2 + keyCount) };

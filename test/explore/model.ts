@@ -1,5 +1,5 @@
 import type { RedisClient } from "../../src/link/redis-client.js";
-import { parseRun, scriptNamed, textOf, twins } from "./model-scripts.js";
+import { parseRun, textOf, twins } from "./model-scripts.js";
 
 export type Word = string | Buffer;
 
@@ -35,6 +35,7 @@ export class ModelServer {
   hasScriptWritten = false;
   readonly #keys = new Map<string, Stored>();
   readonly #scripts = new Set<string>();
+  // Channel -> who listens now; empty where somebody has.
   readonly #listening = new Map<string, Set<Listening>>();
 
   constructor(nowMs: number) {
@@ -43,6 +44,7 @@ export class ModelServer {
 
   /** Runs one command at once. Throws what the server would answer as an error. */
   execute(name: string, args: readonly Word[]): unknown {
+    if (name === "evalsha" || name === "eval") return this.#runScript(name, args);
     const [key = "", ...rest] = args.map(textOf);
     switch (name) {
       case "hmget":
@@ -79,13 +81,6 @@ export class ModelServer {
         return this.#zrem(key, rest[0]!);
       case "zrange":
         return this.#zrange(key, rest.includes("WITHSCORES"));
-      case "eval":
-        this.#scripts.add(scriptNamed(key)!);
-        return this.#runScript(args);
-      case "evalsha":
-        if (!this.#scripts.has(scriptNamed(key)!))
-          throw new ReplyError("NOSCRIPT No matching script. Please use EVAL.");
-        return this.#runScript(args);
       default:
         throw new Error(`The model has no ${name}`);
     }
@@ -105,6 +100,10 @@ export class ModelServer {
     this.#listening.get(channel)?.delete(subscriber);
   }
 
+  hasEverHadSubscribers(channel: string): boolean {
+    return this.#listening.has(channel);
+  }
+
   subscribersOf(channel: string): number {
     return this.#listening.get(channel)?.size ?? 0;
   }
@@ -118,6 +117,11 @@ export class ModelServer {
   peekField(key: string, field: string): string | undefined {
     const value = this.#find(key)?.value;
     return value instanceof Map ? value.get(field)?.toString() : undefined;
+  }
+
+  peekScores(key: string): ReadonlyMap<string, number> {
+    const value = this.#find(key)?.value;
+    return value instanceof SortedSet ? value : new SortedSet();
   }
 
   pttl(key: string): number {
@@ -226,8 +230,10 @@ export class ModelServer {
     return sorted.flatMap(([member, score]) => (withScores ? [member, String(score)] : [member]));
   }
 
-  #runScript(words: readonly Word[]): unknown {
+  #runScript(by: "eval" | "evalsha", words: readonly Word[]): unknown {
     const { name, keys, args } = parseRun(words);
+    if (by === "eval") this.#scripts.add(name);
+    else if (!this.#scripts.has(name)) throw new ReplyError("NOSCRIPT No matching script. Please use EVAL.");
     try {
       return twins[name](this, keys, args);
     } finally {

@@ -1,5 +1,7 @@
 import { subscribe } from "node:diagnostics_channel";
 import { CacheFenceError, RecomputeError, RecomputeTimeoutError } from "../../src/errors.js";
+import type { CachedEntry } from "../../src/call/definition.js";
+import type { RecomputeContext } from "../../src/call/recompute.js";
 import type { CacheFenceOptions, GetOrSetOptions } from "../../src/options.js";
 import { CacheFence } from "../../src/cache-fence.js";
 import type { Runtime } from "../../src/runtime.js";
@@ -8,36 +10,7 @@ import { Ledger, Violation } from "./ledger.js";
 import type { Delivery, ModelSubscriber, Word } from "./model.js";
 import { parseRun, textOf } from "./model-scripts.js";
 import { ModelClient, ModelServer } from "./model.js";
-
-/** What stays as it is for a whole schedule. Every first choice is the plain one: a failure shrinks towards it. */
-export interface Setting {
-  readonly hostCount: number;
-  readonly lockTimeout: number;
-  readonly waitForLock: number;
-  readonly staleFor: number;
-  readonly earlyRefresh: "inline" | "background";
-  readonly recomputeTimeout: number | undefined;
-  readonly onRedisError: "recompute" | "throw";
-  /** What is stored at first: nothing, a value that is good for 20 s more, or one that went stale a second ago. */
-  readonly start: "empty" | "valid" | "stale";
-  /** Whether processes die, connections are lost and memory runs out. */
-  readonly hasFaults: boolean;
-  /** Whether each draw asks for an early refresh. */
-  readonly isEager: boolean;
-  /** Whether clients send again what a lost connection has left unanswered. */
-  readonly resends: boolean;
-  readonly allowsPubSub: boolean;
-  /** Whether Redis says nothing for some seconds before everything comes to rest. */
-  readonly endsInSilence: boolean;
-  /** Whether what a dead process had sent is executed in the end, or lost. */
-  readonly executesLastWords: boolean;
-  /** Hosts whose clock is an hour ahead of the one before. */
-  readonly hasSkewedClocks: boolean;
-  /** Whether processes keep copies, but for the last. */
-  readonly hasMemory: boolean;
-  /** Whether calls name a tag, which may be fenced. */
-  readonly isTagged: boolean;
-}
+import type { Setting } from "./setting.js";
 
 interface Timer {
   dueMs: number;
@@ -79,17 +52,33 @@ interface Host {
   readonly toBeSentAgain: Note[];
 }
 
+/** How the key is asked for. */
+interface Wish {
+  readonly ttl?: number | (() => number);
+  readonly hasSignal?: boolean;
+  readonly by?: "list" | "definition";
+  readonly options?: GetOrSetOptions;
+}
+
 interface Action {
   readonly weight: number;
   readonly label: string;
   readonly host: Host | undefined;
-  readonly run: () => void;
+  readonly run: () => void | Promise<void>;
 }
 
 const KEY = "k";
+/** In lists beside the key that is watched: it is there, and without tags. */
+const NEIGHBOUR = "neighbour";
 const TAG = "t";
 const HEARTBEAT_MS = 500;
 const SUSPENDED_MS = 3000;
+const MEMORY_LEASE_MS = 1000;
+const MOST_ROUND_TRIPS = 6;
+// A fence is told, and confirmed.
+const MOST_HOPS = 3;
+// How long calls take besides their patience, where everybody answers at once.
+const REST_MS = 100;
 const REDIS_TIMEOUT_MS = 1000;
 const EPOCH_MS = 1_800_000_000_000;
 const HOUR_MS = 3_600_000;
@@ -102,7 +91,10 @@ const MOST_TURNS_TO_REST = 3000;
 // Published right before the recompute is called, in the same stretch of code: it tells the recompute what it is for.
 const upcoming = { isLocked: false, isRefresh: false };
 subscribe("cachefence:early-refresh", () => (upcoming.isRefresh = true));
-subscribe("cachefence:rebuild-start", (event) => (upcoming.isLocked = (event as { locked: boolean }).locked));
+subscribe("cachefence:rebuild-start", (event) => {
+  const { key, locked } = event as { key: string; locked: boolean };
+  if (key === KEY) upcoming.isLocked = locked;
+});
 
 let current: World | undefined;
 process.on("unhandledRejection", (reason) => current?.fail(new Violation(`unhandled rejection: ${String(reason)}`)));
@@ -121,12 +113,16 @@ export async function explore(
   const world = new World(setting);
   if (onStep !== undefined) world.onStep = onStep;
   current = world;
+  const { stackTraceLimit } = Error;
+  // Many errors are made here, nearly all of them expected, and what leads to one is told by the trace of the world.
+  Error.stackTraceLimit = 0;
   try {
     for (const choice of choices) await world.step(choice);
     await world.comeToRest();
   } catch (error) {
     world.fail(error);
   } finally {
+    Error.stackTraceLimit = stackTraceLimit;
     current = undefined;
   }
   if (world.failure !== undefined) {
@@ -154,12 +150,19 @@ export class World {
   #deathsLeft = 1;
   #cutsLeft = 2;
   #suspensionsLeft = 1;
+  #evictionsLeft = 1;
 
   constructor(setting: Setting) {
     this.#setting = setting;
     this.#ledger = new Ledger(this.#server, KEY, setting.waitForLock * 1000, setting.hostCount);
     for (let index = 0; index < setting.hostCount; index++) this.#hosts.push(this.#startHost(index));
+    if (setting.isBrisk) {
+      this.#callsLeft = 24;
+      this.#fencesLeft = 6;
+    }
     if (setting.start !== "empty") this.#storeFirst(setting.start === "valid" ? 20_000 : -1000);
+    const expirySeconds = String(EPOCH_MS / 1000 + 1e6);
+    this.#server.execute("hset", [NEIGHBOUR, "v", JSON.stringify(NEIGHBOUR), "delta", "0", "expiry", expirySeconds]);
   }
 
   #storeFirst(remainingMs: number): void {
@@ -171,7 +174,7 @@ export class World {
 
   /** What the schedule has led to, over all processes: the proof that it was not idle. */
   happened(): Record<string, number> {
-    const sums: Record<string, number> = { silences: this.#ledger.silences };
+    const sums: Record<string, number> = { silences: this.#ledger.silences, afterEviction: this.#ledger.afterEviction };
     for (const { cache } of this.#hosts) {
       const { redis: _, ...counts } = cache.stats();
       for (const [name, count] of Object.entries(counts)) sums[name] = (sums[name] ?? 0) + count;
@@ -258,8 +261,35 @@ export class World {
     let at = (choice / 65_536) * actions.reduce((sum, { weight }) => sum + weight, 0);
     const action = actions.find(({ weight }) => (at -= weight) < 0) ?? actions.at(-1)!;
     this.#tell(action.host === undefined ? action.label : `${action.label} (process ${action.host.index})`);
-    action.run();
+    await action.run();
     await this.#settle();
+  }
+
+  /** Whatever this process sends is executed and answered, until it sends nothing more. Messages may be late all the same. */
+  async #answerAtOnce(host: Host): Promise<void> {
+    const { client } = host;
+    await this.#settle();
+    for (let trips = 0; trips < MOST_ROUND_TRIPS; trips++) {
+      const subscriber = client.subscribers.at(-1);
+      const isSubscribing = subscriber !== undefined && subscriber.outbound.length > 0;
+      if (client.outbound.length + client.inbound.length === 0 && !isSubscribing) return;
+      if (isSubscribing) drain(subscriber);
+      while (client.outbound.length > 0) this.#execute(host);
+      while (client.inbound.length > 0) this.#deliver(host);
+      await this.#settle();
+    }
+  }
+
+  /** Messages arrive, and what processes send because of them is executed; replies are late. */
+  async #passMessages(live: readonly Host[]): Promise<void> {
+    for (let hops = 0; hops < MOST_HOPS; hops++) {
+      for (const host of live) {
+        const { client } = host;
+        for (const subscriber of client.subscribers) drain(subscriber);
+        if (client.status === "ready") while (client.outbound.length > 0) this.#execute(host);
+      }
+      await this.#settle();
+    }
   }
 
   #tell(label: string): void {
@@ -274,7 +304,7 @@ export class World {
 
   #actions(): Action[] {
     const actions: Action[] = [];
-    const add = (weight: number, label: string, host: Host | undefined, run: () => void): void => {
+    const add: Add = (weight, label, host, run) => {
       actions.push({ weight, label, host, run });
     };
     const live = this.#hosts.filter(({ isDead }) => !isDead);
@@ -283,6 +313,12 @@ export class World {
       for (const gate of host.gates) {
         add(1.5, "recompute returns", host, () => this.#endRun(host, gate, undefined));
         add(0.5, "recompute fails", host, () => this.#endRun(host, gate, new Error("source is down")));
+        if (this.#setting.isBrisk && host.client.status === "ready") {
+          add(3, "recompute returns, answered at once", host, () => {
+            this.#endRun(host, gate, undefined);
+            return this.#answerAtOnce(host);
+          });
+        }
       }
       if ((host.timers[0]?.dueMs ?? Infinity) <= this.#server.nowMs) {
         add(4, "timer", host, () => host.timers.shift()!.run());
@@ -291,9 +327,16 @@ export class World {
     for (const host of live) this.#addCalls(add, host);
     this.#addTime(add);
     add(0.1, "scripts are flushed", undefined, () => this.#server.flushScripts());
+    if (this.#setting.isBrisk && live.some(({ client }) => (client.subscribers.at(-1)?.inbound.length ?? 0) > 0)) {
+      add(2, "messages overtake replies", undefined, () => this.#passMessages(live));
+    }
+    if (this.#setting.evictsAudiences && this.#evictionsLeft > 0) {
+      add(0.3, "the audience is evicted", undefined, () => this.#evictAudience());
+    }
     if (this.#setting.hasFaults) {
       for (const host of live) this.#addFaults(add, host, live.length);
-      if (this.#server.isOutOfMemory) add(1, "memory is back", undefined, () => (this.#server.isOutOfMemory = false));
+      if (this.#server.isOutOfMemory)
+        add(1, "memory is back", undefined, () => void (this.#server.isOutOfMemory = false));
       else add(0.05, "out of memory", undefined, () => this.#runOutOfMemory());
     }
     return actions;
@@ -327,28 +370,40 @@ export class World {
   }
 
   #addCalls(add: Add, host: Host): void {
+    const { isBrisk } = this.#setting;
     const addCall = (weight: number, label: string, run: () => void): void => {
       // So that not all of them come before the first has got anywhere.
       add(this.#isBusy() ? weight / 2 : weight, label, host, run);
+      if (isBrisk && host.client.status === "ready") {
+        add(2 * weight, `${label}, answered at once`, host, () => {
+          run();
+          return this.#answerAtOnce(host);
+        });
+      }
     };
     if (this.#callsLeft > 0) {
-      addCall(1.5, "getOrSet", () => this.#getOrSet(host, 60, false));
-      addCall(0.4, "getOrSet for 1 s", () => this.#getOrSet(host, 1, false));
-      addCall(0.2, "getOrSet, not cached", () => this.#getOrSet(host, () => 0, false));
-      addCall(0.3, "getOrSet with a signal", () => this.#getOrSet(host, 60, true));
-      addCall(0.3, "getOrSet, no stale value", () => this.#getOrSet(host, 60, false, { staleFor: 0 }));
+      addCall(1.5, "getOrSet", () => this.#getOrSet(host));
+      addCall(0.4, "getOrSet for 1 s", () => this.#getOrSet(host, { ttl: 1 }));
+      addCall(0.2, "getOrSet, not cached", () => this.#getOrSet(host, { ttl: () => 0 }));
+      addCall(0.3, "getOrSet with a signal", () => this.#getOrSet(host, { hasSignal: true }));
+      addCall(0.3, "getOrSet, no stale value", () => this.#getOrSet(host, { options: { staleFor: 0 } }));
       addCall(0.2, "getOrSet, in the background", () =>
-        this.#getOrSet(host, 60, false, { earlyRefresh: "background" }),
+        this.#getOrSet(host, { options: { earlyRefresh: "background" } }),
       );
+      addCall(0.2, "getOrSetMany", () => this.#getOrSet(host, { by: "list" }));
+      addCall(0.1, "get of a definition", () => this.#getOrSet(host, { by: "definition" }));
+      addCall(0.1, "peek", () => this.#peek(host));
     }
     if (this.#fencesLeft > 0) {
-      addCall(0.4, "invalidate", () => this.#fence(host, "invalidate", false));
-      addCall(0.4, "invalidate, then getOrSet", () => this.#fence(host, "invalidate", true));
-      addCall(0.2, "set", () => this.#fence(host, "set", false));
-      addCall(0.2, "set, then getOrSet", () => this.#fence(host, "set", true));
+      // Copies are made at the second read.
+      const often = isBrisk ? 0.4 : 1;
+      addCall(often * 0.4, "invalidate", () => this.#fence(host, "invalidate", false));
+      addCall(often * 0.4, "invalidate, then getOrSet", () => this.#fence(host, "invalidate", true));
+      addCall(often * 0.2, "set", () => this.#fence(host, "set", false));
+      addCall(often * 0.2, "set, then getOrSet", () => this.#fence(host, "set", true));
       if (this.#setting.isTagged) {
-        addCall(0.4, "invalidateTags", () => this.#fence(host, "invalidateTags", false));
-        addCall(0.4, "invalidateTags, then getOrSet", () => this.#fence(host, "invalidateTags", true));
+        addCall(often * 0.4, "invalidateTags", () => this.#fence(host, "invalidateTags", false));
+        addCall(often * 0.4, "invalidateTags, then getOrSet", () => this.#fence(host, "invalidateTags", true));
       }
     }
     const aborting = [...host.calls].find(({ controller }) => controller !== undefined);
@@ -368,6 +423,11 @@ export class World {
     };
     const nowMs = this.#server.nowMs;
     addStep(2, "time, to the next event", this.#nextEventMs());
+    if (this.#setting.isBrisk) {
+      addStep(0.5, "time, 0.1 s", nowMs + 100);
+      addStep(0.2, "time, 1 s", nowMs + 1000);
+      return;
+    }
     addStep(1, "time, 1 s", nowMs + 1000);
     addStep(0.5, "time, waitForLock", nowMs + waitForLock * 1000 + 1);
     addStep(0.5, "time, lockTimeout", nowMs + lockTimeout * 1000 + 1);
@@ -381,7 +441,7 @@ export class World {
       add(0.3, "connection is cut", host, () => this.#cut(host));
     }
     if (this.#deathsLeft > 0 && liveCount > 1) add(0.3, "dies", host, () => this.#kill(host));
-    add(0.05, "wall clock steps back", host, () => (host.clock.wallOffsetMs -= HOUR_MS));
+    add(0.05, "wall clock steps back", host, () => void (host.clock.wallOffsetMs -= HOUR_MS));
     if (this.#suspensionsLeft > 0) add(0.05, "its machine is suspended", host, () => this.#suspend(host));
   }
 
@@ -423,6 +483,13 @@ export class World {
     host.timers.length = 0;
   }
 
+  #evictAudience(): void {
+    this.#evictionsLeft--;
+    this.#server.execute("del", [`${KEY}:audience`]);
+    this.#server.execute("del", [`${TAG}:tag:audience`]);
+    this.#ledger.audienceEvicted(MEMORY_LEASE_MS);
+  }
+
   #runOutOfMemory(): void {
     this.#server.isOutOfMemory = true;
     for (const host of this.#hosts) host.hadFault = true;
@@ -453,6 +520,7 @@ export class World {
     gate.run.isOver = true;
     if (error === undefined) gate.open({ version: gate.run.version.name });
     else {
+      gate.run.hasFailed = true;
       this.#failedRuns.set(error, gate.run);
       gate.fail(error);
     }
@@ -466,6 +534,8 @@ export class World {
         const run = this.#ledger.rebuildStarts(host.index, isLocked, isRefresh, host.hadFault);
         const gate = { run, open, fail };
         host.gates.add(gate);
+        // Only a time limit aborts it, and a listener costs more than all else that is done here.
+        if (this.#setting.recomputeTimeout === undefined) return;
         signal.addEventListener("abort", () => {
           run.isOver = true;
           host.gates.delete(gate);
@@ -477,16 +547,13 @@ export class World {
     });
   }
 
-  #getOrSet(host: Host, ttl: number | (() => number), hasSignal: boolean, more: GetOrSetOptions = {}): void {
+  #getOrSet(host: Host, wish: Wish = {}): void {
     this.#callsLeft--;
-    const controller = hasSignal ? new AbortController() : undefined;
     const { isTagged } = this.#setting;
-    const options = { ...more, signal: controller?.signal, tags: isTagged ? [TAG] : undefined };
-    const call = { label: "getOrSet", beganMs: this.#server.nowMs, isOver: false, controller };
+    const controller = wish.hasSignal === true ? new AbortController() : undefined;
+    const call = { label: "getOrSet", beganMs: this.#server.nowMs, mayRebuild: true, isOver: false, controller };
     const beganAt = this.#ledger.moment();
-    const recompute = ({ signal }: { signal: AbortSignal }): Promise<unknown> => this.#recompute(host, signal);
-    const value = host.cache.getOrSet(KEY, ttl, recompute, options);
-    this.#watch(host, call, value, {
+    this.#watch(host, call, this.#ask(host, wish, controller?.signal), {
       resolved: (answer) => {
         if (this.#answers.has(answer as object)) throw new Violation("two callers got one object");
         this.#answers.add(answer as object);
@@ -500,6 +567,46 @@ export class World {
     });
   }
 
+  /** The same key, asked for by each of the methods that rebuild. */
+  async #ask(host: Host, { ttl = 60, by, options }: Wish, signal: AbortSignal | undefined): Promise<unknown> {
+    const { cache } = host;
+    const tags = this.#setting.isTagged ? [TAG] : [];
+    const recompute = (context: RecomputeContext): Promise<unknown> => this.#recompute(host, context.signal);
+    if (by === undefined) return cache.getOrSet(KEY, ttl, recompute, { ...options, signal, tags });
+    // Of a list, the neighbour is there: it is recomputed only where Redis cannot be asked.
+    const recomputeMany = async (items: string[], context: RecomputeContext): Promise<unknown[]> => {
+      const value = items.includes(KEY) ? await recompute(context) : undefined;
+      return items.map((item): unknown => (item === KEY ? value : NEIGHBOUR));
+    };
+    const tagsOf = (item: string): string[] => (item === KEY ? tags : []);
+    if (by === "definition") {
+      return cache.define({ key: (item: string) => item, ttl, recomputeMany, tags: tagsOf }).get(KEY);
+    }
+    const values = await cache.getOrSetMany([KEY, NEIGHBOUR], (item) => item, ttl, recomputeMany, { tags: tagsOf });
+    if (values.get(NEIGHBOUR) !== NEIGHBOUR) throw new Violation("a list mixed its values up");
+    return values.get(KEY);
+  }
+
+  /** Waits for nobody, and shows nothing that a fence has removed. */
+  #peek(host: Host): void {
+    this.#callsLeft--;
+    const { isTagged, onRedisError } = this.#setting;
+    const call = {
+      label: "peek",
+      beganMs: this.#server.nowMs,
+      mayRebuild: false,
+      isOver: false,
+      controller: undefined,
+    };
+    const beganAt = this.#ledger.moment();
+    this.#watch(host, call, host.cache.peek(KEY, { tags: isTagged ? [TAG] : [] }), {
+      resolved: (shown) => {
+        if (shown !== undefined) this.#ledger.answered(beganAt, (shown as CachedEntry<unknown>).value, isTagged);
+      },
+      mayReject: () => onRedisError === "throw" && host.hadFault,
+    });
+  }
+
   /** True if a recompute has failed so; a violation if the call that is told of it should not be. */
   #isFailureOf(cause: unknown, beganAt: number): boolean {
     const run = this.#failedRuns.get(cause);
@@ -510,7 +617,7 @@ export class World {
   #fence(host: Host, kind: "invalidate" | "set" | "invalidateTags", thenGet: boolean): void {
     this.#fencesLeft--;
     const fence = this.#ledger.newFence(kind === "invalidateTags");
-    const call = { label: kind, beganMs: this.#server.nowMs, isOver: false, controller: undefined };
+    const call = { label: kind, beganMs: this.#server.nowMs, mayRebuild: false, isOver: false, controller: undefined };
     const pending = { key: kind === "invalidateTags" ? `${TAG}:tag` : KEY, isSet: kind === "set", fence };
     host.fences.push(pending);
     const done = this.#raise(host, kind, fence).finally(() => {
@@ -521,7 +628,7 @@ export class World {
       resolved: () => {
         if (fence.executedAt === -Infinity) throw new Violation(`${kind} resolved before the server had run it`);
         fence.resolvedAt = this.#ledger.moment();
-        if (thenGet) this.#getOrSet(host, 60, false);
+        if (thenGet) this.#getOrSet(host);
       },
       mayReject: () => host.hadFault,
     });
@@ -583,6 +690,7 @@ export class World {
     }
     const live = this.#hosts.filter(({ isDead }) => !isDead);
     let isChecked = false;
+    const beganMs = this.#server.nowMs;
     for (let turns = 0; ; turns++) {
       if (turns > MOST_TURNS_TO_REST) throw new Violation(`never comes to rest: ${this.#whoWaits(live)}`);
       const hasMoved = live.map((host) => this.#move(host)).includes(true);
@@ -597,6 +705,9 @@ export class World {
         }
       }
       const shiftedMs = this.#suspensionsLeft > 0 ? 0 : SUSPENDED_MS;
+      for (const host of live) {
+        for (const call of host.calls) this.#checkWait(host, call, beganMs + shiftedMs);
+      }
       const isTimerLeft = live.some(({ timers }) =>
         timers.some((timer) => !timer.isHeartbeat && timer.dueMs > this.#server.nowMs + SWEEP_MS + shiftedMs),
       );
@@ -611,10 +722,38 @@ export class World {
     for (const { client, index } of live) {
       if (client.listenerCount("ready") > 0) throw new Violation(`process ${index} has left a listener on its client`);
     }
+    await this.#closeAll(live);
     for (const { index } of live) {
       const mailboxes = this.#server.subscribersOf(`cachefence:${String(index).padStart(16, "0")}`);
-      if (mailboxes > 1) throw new Violation(`process ${index} has ${mailboxes} mailboxes`);
+      if (mailboxes > 0) throw new Violation(`process ${index} has closed its cache, and left ${mailboxes} mailboxes`);
     }
+  }
+
+  /** Closed caches leave no mailbox, and no timer that goes on for ever. */
+  async #closeAll(live: readonly Host[]): Promise<void> {
+    for (const { cache } of live) void cache.close();
+    for (let turns = 0; turns < MOST_HOPS; turns++) {
+      for (const host of live) this.#move(host);
+      await this.#settle();
+    }
+    for (const { index, timers } of live) {
+      if (timers.some(({ isHeartbeat }) => isHeartbeat)) {
+        throw new Violation(`process ${index} has closed its cache, and left a timer`);
+      }
+    }
+  }
+
+  /**
+   * Nothing can move but time, and sources and Redis answer at once since this moment: a call has waited for others at most
+   * `2 * waitForLock` since it began, and a fence for at most a lease.
+   */
+  #checkWait({ index }: Host, call: Call, restedSinceMs: number): void {
+    const patienceMs = 2 * this.#setting.waitForLock * 1000;
+    const boundMs = call.mayRebuild
+      ? Math.max(restedSinceMs, call.beganMs + patienceMs)
+      : restedSinceMs + MEMORY_LEASE_MS;
+    const waitsMs = this.#server.nowMs - boundMs;
+    if (waitsMs > REST_MS) throw new Violation(`${call.label} (process ${index}) waits ${waitsMs} ms too long`);
   }
 
   #timersLeft(hosts: readonly Host[]): string {
@@ -661,7 +800,7 @@ export class World {
   }
 }
 
-type Add = (weight: number, label: string, host: Host | undefined, run: () => void) => void;
+type Add = (weight: number, label: string, host: Host | undefined, run: () => void | Promise<void>) => void;
 
 interface Expectation {
   readonly resolved: (value: unknown) => void;

@@ -1,5 +1,6 @@
 import { CacheFence, RecomputeError } from "cachefence";
 import type { Redis } from "ioredis";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
 import { systemRuntime } from "../../src/runtime.js";
 import { waitersOf } from "../support/audience.js";
@@ -68,6 +69,61 @@ for (const major of majors) {
       await holder.idle();
       expect(recompute).not.toHaveBeenCalled();
       expect(await lockOf("k")).toBeNull();
+    });
+
+    it("that all leave while the mailbox is being opened leave no error behind", async () => {
+      const cache = open();
+      const errors: unknown[] = [];
+      const controller = new AbortController();
+      const leave = (): void => queueMicrotask(() => controller.abort(new Error("left")));
+      const note = (event: unknown): number => errors.push((event as { error: unknown }).error);
+      subscribe("cachefence:miss", leave);
+      subscribe("cachefence:redis-error", note);
+      try {
+        await expect(cache.getOrSet("k", 60, unused, { signal: controller.signal })).rejects.toThrow("left");
+        await cache.idle();
+      } finally {
+        unsubscribe("cachefence:miss", leave);
+        unsubscribe("cachefence:redis-error", note);
+      }
+      expect(errors).toEqual([]);
+    });
+
+    it("leave no timer when a rebuild ends that was taken over, and then fenced", async () => {
+      const timers = new Set<() => void>();
+      const client = connect();
+      const cache = new CacheFence(
+        client,
+        { namespace, lockTimeout: 0.3, waitForLock: 0.05 },
+        {
+          ...systemRuntime,
+          startTimer: (delayMs, ref, run) => {
+            if (!ref) return systemRuntime.startTimer(delayMs, ref, run);
+            const cancel = systemRuntime.startTimer(delayMs, ref, () => {
+              timers.delete(run);
+              run();
+            });
+            timers.add(run);
+            return () => {
+              timers.delete(run);
+              cancel();
+            };
+          },
+        },
+      );
+      await raw.set(`${namespace}k:lock`, "0123456789abcdef", "PX", 600_000);
+      const gate = deferred<string>();
+      const recompute = vi.fn(() => gate.promise);
+      const value = cache.getOrSet("k", 60, recompute);
+      await until("it has taken over", () => recompute.mock.calls.length === 1);
+      await open().invalidate("k");
+      // Its next renewal finds no lock, and makes it a waiter. The answer to that comes before the one to the ping.
+      await until("it has heard of the loss", async () => (await waitersOf(raw, `${namespace}k`)) === 1);
+      await client.ping();
+      gate.resolve("made");
+      expect(await value).toBe("made");
+      await cache.idle();
+      expect(timers.size).toBe(0);
     });
 
     it("go on without the first: the next one's recompute is called", async () => {
