@@ -7,6 +7,7 @@ import { channelOf, parseMessage } from "./messages.js";
 
 interface Subscriber extends OwnConnection {
   subscribe(channel: string): Promise<unknown>;
+  ping(): Promise<unknown>;
 }
 
 /** One client's caches, as the rest of the fleet knows them. */
@@ -28,6 +29,9 @@ const LONGEST_PAUSE_MS = 1000;
 /** A mailbox that was denied is asked for again no sooner. */
 const DENIED_MS = 30_000;
 const WATCH_MS = 500;
+/** Quiet for so many of these, it is asked whether it is still there; and is given up when it has not answered. */
+const QUIET_WATCHES = 20;
+const SILENT_WATCHES = 26;
 
 /**
  * One mailbox per client: a random member id, and a channel named after it, subscribed to on a connection of its own.
@@ -50,6 +54,8 @@ export class Mailbox implements Member {
   #isWanted = false;
   #pauseMs = 0;
   #cancelTimer: CancelTimer | undefined;
+  // How often it was looked at since anything was heard in it. Counted, not timed: a process that was stopped reads first.
+  #quietWatches = 0;
   // Key -> who listens for news of it. `undefined` is told when what was sent may have been lost.
   readonly #ears = new Map<string, Set<Hear>>();
   /** Told of each fence of a key that this member may have a copy of; and of each confirmation. */
@@ -149,6 +155,7 @@ export class Mailbox implements Member {
   #opened(subscriber: Subscriber): void {
     if (this.#state.kind !== "opening" || this.#state.subscriber !== subscriber) return;
     this.#state = { kind: "live", subscriber, sinceMs: this.#runtime.monotonicMs() };
+    this.#quietWatches = 0;
     // What was sent while it was not live is lost: whoever waits looks again.
     this.#tellAll();
   }
@@ -177,9 +184,23 @@ export class Mailbox implements Member {
     const state = this.#state;
     const delayMs = state.kind === "closed" ? state.notBeforeMs - this.#runtime.monotonicMs() : WATCH_MS;
     this.#cancelTimer = this.#runtime.startTimer(Math.max(0, Math.min(delayMs, WATCH_MS)), false, () => {
-      if (this.#client.status !== "end") this.#open();
+      this.#open();
+      this.#probe();
       this.#watch();
     });
+  }
+
+  /** A network may lose a connection without a word to either end: then nothing is ever heard in it again. */
+  #probe(): void {
+    if (this.#state.kind !== "live" || !this.hearsBytes) return;
+    const { subscriber } = this.#state;
+    // To be denied is to be answered too.
+    const heard = (): void => void (this.#quietWatches = 0);
+    this.#quietWatches++;
+    if (this.#quietWatches === QUIET_WATCHES) subscriber.ping().then(heard, heard);
+    if (this.#quietWatches < SILENT_WATCHES) return;
+    this.#ended(subscriber, false);
+    subscriber.disconnect();
   }
 
   #tellAll(): void {
@@ -187,6 +208,7 @@ export class Mailbox implements Member {
   }
 
   #receive(bytes: Buffer): void {
+    this.#quietWatches = 0;
     const message = parseMessage(bytes);
     if (message === undefined) return;
     if (message.kind === "confirmed") this.onConfirmed(message.fence, message.member);

@@ -446,11 +446,16 @@ export class ModelSubscriber extends ModelConnection implements Listening {
     return this.send("subscribe", [channel]);
   }
 
+  ping(): Promise<unknown> {
+    return this.send("ping", []);
+  }
+
   unsubscribe(channel: string): Promise<unknown> {
     return this.send("unsubscribe", [channel]);
   }
 
   protected run({ name, args }: Command): unknown {
+    if (name === "ping") return ["pong", ""];
     const channel = String(args[0]);
     if (!this.#allowsPubSub)
       throw new ReplyError(`NOPERM User default has no permissions to run the '${name}' command`);

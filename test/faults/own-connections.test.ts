@@ -10,6 +10,8 @@ import { describeOwnRedis, uniquePrefix } from "../support/describe-redis.js";
 import { majors } from "../support/ioredis.js";
 import { startRedisCluster } from "../support/redis-cluster.js";
 import { findServerBinary, type RedisServer, startRedis } from "../support/redis-server.js";
+import { ManualRuntime } from "../support/manual-runtime.js";
+import { startTcpProxy } from "../support/tcp-proxy.js";
 import { until } from "../support/waiting.js";
 
 describeOwnRedis("a connection of the library's own, where scripting is denied,", () => {
@@ -117,4 +119,48 @@ describeOwnRedis("own connections", () => {
       await primary.stop();
     }
   });
+});
+
+describeOwnRedis("a mailbox", () => {
+  it.each(majors)(
+    "whose connection the network has lost without a word is opened again, ioredis $name",
+    async (major) => {
+      const server = await startRedis();
+      const proxy = await startTcpProxy(server.port);
+      const runtime = new ManualRuntime();
+      const observer = new major.Redis(server.url);
+      const client = new major.Redis(proxy.url);
+      client.on("error", () => undefined);
+      try {
+        const cache = new CacheFence(client, { namespace: uniquePrefix() }, runtime);
+        await cache.getOrSet("k", 60, () => 1);
+        await until("it is there", async () => (await observer.pubsub("CHANNELS", "cachefence:*")).length === 1);
+        const connections = proxy.accepted;
+        // Nothing is heard in it but the answers to its questions, and it is kept.
+        for (let halfSecond = 0; halfSecond < 80; halfSecond++) {
+          await runtime.advance(500);
+          await client.ping();
+        }
+        expect(String(await observer.client("LIST"))).toMatch(/ sub=1 .* cmd=ping /);
+        expect(proxy.accepted).toBe(connections);
+        proxy.swallow();
+        await runtime.advance(9_000);
+        expect(proxy.accepted).toBe(connections);
+        await runtime.advance(6_000);
+        await until("it was opened again", () => proxy.accepted === connections + 1);
+        proxy.heal();
+        await until("it is there again", async () => {
+          await runtime.advance(500);
+          const lines = String(await observer.call("CLIENT", "LIST", "TYPE", "pubsub")).split("\n");
+          return lines.some((line) => / sub=1 .* cmd=subscribe /.test(line));
+        });
+        await cache.close();
+      } finally {
+        observer.disconnect();
+        client.disconnect();
+        await proxy.stop();
+        await server.stop();
+      }
+    },
+  );
 });
