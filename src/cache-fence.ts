@@ -231,7 +231,7 @@ export class CacheFence {
       const call = this.#call(key, ttl, recompute, resolved);
       // Its draw has been made, and said: refresh.
       call.isDue = copy !== undefined;
-      return this.#answer(call).then(valueOf) as Promise<T>;
+      return this.#answer(call, valueOf) as Promise<T>;
     } catch (error) {
       return Promise.reject(asError(error));
     }
@@ -249,7 +249,7 @@ export class CacheFence {
   ): Promise<CachedEntry<T>> {
     try {
       const resolved = this.#check(key, ttl, recompute, options);
-      return this.#answer(this.#call(key, ttl, recompute, resolved)) as Promise<CachedEntry<T>>;
+      return this.#answer(this.#call(key, ttl, recompute, resolved), same) as Promise<CachedEntry<T>>;
     } catch (error) {
       return Promise.reject(asError(error));
     }
@@ -297,7 +297,7 @@ export class CacheFence {
     const settled = await Promise.allSettled(
       calls.map(async (call, index) => {
         try {
-          return (await this.#answer(call)).value as T;
+          return (await this.#answer(call, valueOf)) as T;
         } catch (error) {
           throw ofItem(error, call.key);
         } finally {
@@ -367,14 +367,19 @@ export class CacheFence {
     };
   }
 
-  #answer(call: Call): Promise<CachedEntry<unknown>> {
+  /** @param as - what the caller is given of the entry */
+  #answer<R>(call: Call, as: (entry: CachedEntry<unknown>) => R): Promise<R> {
     const { signal } = call.options;
-    if (signal === undefined) return this.#run(call, ignore);
-    return untilAborted(signal, (onLeaving) => this.#run(call, onLeaving));
+    if (signal === undefined) return this.#run(call, as, ignore);
+    return untilAborted(signal, (onLeaving) => this.#run(call, as, onLeaving));
   }
 
   // The algorithm. A call looks again when the flight that it boarded ended with nothing that it may use.
-  async #run(call: Call, onLeaving: (leave: () => void) => void): Promise<CachedEntry<unknown>> {
+  async #run<R>(
+    call: Call,
+    as: (entry: CachedEntry<unknown>) => R,
+    onLeaving: (leave: () => void) => void,
+  ): Promise<R> {
     try {
       for (;;) {
         const { found, atHand } = await this.#look(call);
@@ -382,18 +387,18 @@ export class CacheFence {
         call.options.signal?.throwIfAborted();
         const isDue = call.isDue || (found !== undefined && this.#isDue(found, call.options));
         call.isDue = false;
-        if (found !== undefined && !isDue) return this.#served(call, found);
+        if (found !== undefined && !isDue) return as(this.#served(call, found));
         const outcome = await this.#board(call, found, atHand, onLeaving);
         if (outcome?.madeBy !== "this process, without Redis") this.#reportFault(call);
         if (outcome === undefined) {
           // A refresh that another makes, or that is made behind this call.
-          if (found !== undefined) return this.#served(call, found);
+          if (found !== undefined) return as(this.#served(call, found));
         } else if (outcome.entry === undefined) {
           if (!this.#isStillServed(call, found)) throw outcome.failure;
-          return this.#served(call, found);
+          return as(this.#served(call, found));
         } else {
           const landed = this.#landed(call, outcome, outcome.entry);
-          if (landed !== undefined) return landed;
+          if (landed !== undefined) return as(landed);
         }
       }
     } catch (error) {
@@ -411,15 +416,15 @@ export class CacheFence {
     const copy = this.#copy(call.key, call.options, call);
     if (copy !== undefined) return { found: copy, atHand: copy.entry };
     try {
-      const [stored, tags] = await Promise.all([
-        this.#read(call.names),
-        this.#tagStates(call.options.tags, call.isOnlyLooking),
-      ]);
-      call.tags = tags;
+      const reading = this.#read(call.names);
+      const { tags } = call.options;
+      // Sent at once: in one write, and of one moment.
+      if (tags.length > 0) [, call.tags] = await Promise.all([reading, this.#tagStates(tags, call.isOnlyLooking)]);
+      const stored = await reading;
       const { clock } = this.#way;
       if (!clock.isSettled) await clock.settle();
       if (stored === "corrupt") this.#reportCorrupt(call.key, new TypeError("delta or expiry is no number"));
-      if (stored === undefined || stored === "corrupt" || stored.tags !== tags) return NOTHING;
+      if (stored === undefined || stored === "corrupt" || stored.tags !== call.tags) return NOTHING;
       return { found: this.#servable(call.key, stored, call.options, "redis", clock.nowSeconds()), atHand: stored };
     } catch (error) {
       if (!(error instanceof RedisFault)) throw error;
@@ -783,6 +788,10 @@ function stateIn([state]: readonly (Buffer | null)[]): string {
 
 function valueOf(entry: CachedEntry<unknown>): unknown {
   return entry.value;
+}
+
+function same<T>(entry: T): T {
+  return entry;
 }
 
 function asError(error: unknown): Error {
