@@ -133,7 +133,7 @@ export const mutants: readonly Mutant[] = [
         "Promise.all([scripts.run(enlist, [names.entry, names.audience], args, true), client.hmgetBuffer(names.entry, ...fields)]).then(([, read]) => read).catch((error: unknown) => {",
       ),
     ],
-    tests: ["test/redis/memory.test.ts"],
+    tests: ["test/unit/enlist.test.ts"],
   },
   {
     name: "fence-removes-copies",
