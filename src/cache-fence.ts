@@ -49,7 +49,7 @@ import { ENTRY_FIELDS } from "./protocol/entry.js";
 import { explainForeignType } from "./protocol/foreign-keys.js";
 import type { KeyNames } from "./protocol/key-names.js";
 import { KeyNaming, tagKeyOf } from "./protocol/key-names.js";
-import { Reader } from "./protocol/reader.js";
+import { Reader, fetchOf } from "./protocol/reader.js";
 import { RebuildLock } from "./protocol/rebuild-lock.js";
 import type { EncodedEntry } from "./protocol/steps.js";
 import { Tags } from "./protocol/tags.js";
@@ -444,11 +444,7 @@ export class CacheFence {
   }
 
   #read(names: KeyNames): Promise<StoredEntry<StoredValue>> {
-    return this.#readKeeping(names, ENTRY_FIELDS, this.#reader.entryOf(names), (stored) => {
-      if (typeof stored !== "object") return false;
-      stored.value.settle();
-      return true;
-    });
+    return this.#readKeeping(names, ENTRY_FIELDS, this.#reader.entryOf(names), isReadyToKeep);
   }
 
   /** One read in this tick; where the key is worth a copy, one that makes it. */
@@ -458,17 +454,14 @@ export class CacheFence {
     decode: (reply: readonly (Buffer | null)[]) => T,
     isKept: (content: T) => boolean,
   ): Promise<T> {
-    return this.#reader.inTick(names, () => {
+    return this.#reader.inTick(names, (link) => {
       const enlisting = this.#copies?.enlisting(names, fields);
-      if (enlisting === undefined) return { fetch: (client) => client.hmgetBuffer(names.entry, ...fields), decode };
-      return {
-        fetch: enlisting.fetch,
-        decode: (reply) => {
-          const content = decode(reply);
-          if (isKept(content)) enlisting.keep(content);
-          return content;
-        },
-      };
+      if (enlisting === undefined) return link.read(fetchOf(names, fields), decode);
+      return link.read(enlisting.fetch, (reply) => {
+        const content = decode(reply);
+        if (isKept(content)) enlisting.keep(content);
+        return content;
+      });
     });
   }
 
@@ -773,6 +766,13 @@ export class CacheFence {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** Makes an entry ready for many callers. */
+function isReadyToKeep(stored: StoredEntry<StoredValue>): boolean {
+  if (typeof stored !== "object") return false;
+  stored.value.settle();
+  return true;
 }
 
 /** The time limit is that of the whole call: each item is told of it by its own key. */

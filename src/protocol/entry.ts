@@ -23,13 +23,14 @@ export type StoredEntry<V> = Entry<V> | "corrupt" | undefined;
  */
 export function decodeEntry<V>(
   [value, delta, expiry, tags]: readonly (Buffer | null | undefined)[],
-  open: (bytes: Buffer) => V,
+  key: string,
+  open: (key: string, bytes: Buffer) => V,
 ): StoredEntry<V> {
   if (value == null) return undefined;
   const deltaSeconds = decodeSeconds(delta);
   const expirySeconds = decodeSeconds(expiry);
   if (!isSeconds(deltaSeconds) || !isSeconds(expirySeconds)) return "corrupt";
-  return { value: open(value), deltaSeconds, expirySeconds, tags: tags == null ? "" : tags.toString() };
+  return { value: open(key, value), deltaSeconds, expirySeconds, tags: tags == null ? "" : tags.toString() };
 }
 
 /** True if both were written by one and the same store: no two end in the same microsecond. */

@@ -1,4 +1,5 @@
 import type { RedisClient } from "../link/redis-client.js";
+import type { RedisLink } from "../link/redis-link.js";
 import type { Way } from "./conversation.js";
 import type { StoredEntry } from "./entry.js";
 import { ENTRY_FIELDS, decodeEntry } from "./entry.js";
@@ -6,13 +7,8 @@ import type { KeyNames } from "./key-names.js";
 
 type Fields = readonly (Buffer | null)[];
 
-/** Sends a read of these fields. */
+/** Sends a read of some fields. */
 export type Fetch = (client: RedisClient) => Promise<Fields>;
-
-export interface Reading<T> {
-  readonly fetch: Fetch;
-  readonly decode: (fields: Fields) => T;
-}
 
 let readers = 0;
 
@@ -29,33 +25,36 @@ export class Reader<V> {
   }
 
   read(names: KeyNames): Promise<StoredEntry<V>> {
-    const link = this.#way.links.of(names.entry);
-    return link.read((client) => client.hmgetBuffer(names.entry, ...ENTRY_FIELDS), this.entryOf(names));
+    return this.#way.links.of(names.entry).read(fetchOf(names, ENTRY_FIELDS), this.entryOf(names));
   }
 
   /** What makes an entry of the fields. */
   entryOf({ key }: KeyNames): (fields: Fields) => StoredEntry<V> {
-    return (fields) => decodeEntry(fields, (bytes) => this.#open(key, bytes));
+    return (fields) => decodeEntry(fields, key, this.#open);
   }
 
   /**
-   * Reads for all callers of this tick at once.
+   * Reads for all callers of this tick at once: `send` is called by the first of them.
    *
    * Not for later ones, though the reply is still out: it may stand for a moment before a fence that has resolved since.
    * Within a tick none can have: whatever reply a caller of this tick has seen had left Redis before the tick began, so
    * before the read was sent.
    */
-  inTick<T>({ entry, mark }: KeyNames, make: () => Reading<T>): Promise<T> {
+  inTick<T>({ entry, mark }: KeyNames, send: (link: RedisLink) => Promise<T>): Promise<T> {
     const { links, clock } = this.#way;
     const link = links.of(entry);
     const tick = link.tick();
-    const id = `${this.#id}${mark}:${entry}`;
+    const id = this.#id + mark + entry;
     const sent = tick.reads.get(id) as Promise<T> | undefined;
     if (sent !== undefined) return sent;
     if (tick.reads.size === 0) clock.sampleIfDue(tick.sentMs);
-    const { fetch, decode } = make();
-    const read = link.read(fetch, decode);
+    const read = send(link);
     tick.reads.set(id, read);
     return read;
   }
+}
+
+/** A plain read of these fields. */
+export function fetchOf({ entry }: KeyNames, fields: readonly string[]): Fetch {
+  return (client) => client.hmgetBuffer(entry, ...fields);
 }

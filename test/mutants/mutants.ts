@@ -99,7 +99,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "stays-in-the-audience",
     takesOut: "A process that has dropped its copy does not leave the audience: each fence tells it again.",
-    edits: [edit("memory/leases.ts", "    this.leave(there);\n    // Lost", "    // Lost")],
+    edits: [edit("memory/leases.ts", "    void this.leave(there);\n    // Lost", "    // Lost")],
     tests: ["test/redis/memory.test.ts"],
   },
   {
@@ -108,8 +108,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       edit(
         "memory/leases.ts",
-        "    this.leave(there);\n    // Lost",
-        "    this.#conversation.runtime.startTimer(50, false, () => this.leave(there));\n    // Lost",
+        "    void this.leave(there);\n    // Lost",
+        "    this.#conversation.runtime.startTimer(50, false, () => void this.leave(there));\n    // Lost",
       ),
       edit("memory/leases.ts", "if (this.#fenced.has(key, nowMs, lengthMs) || ", "if ("),
     ],
@@ -378,7 +378,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "tags-are-not-compared-in-redis",
     takesOut: "An entry that is read is served whatever its tags stand at.",
-    edits: [edit("cache-fence.ts", " || stored.tags !== tags) return NOTHING;", ") return NOTHING;")],
+    edits: [edit("cache-fence.ts", " || stored.tags !== call.tags) return NOTHING;", ") return NOTHING;")],
     tests: ["test/redis/tags.test.ts"],
   },
   {

@@ -11,7 +11,7 @@ const entries: fc.Arbitrary<Entry<Buffer>> = fc.record({
   tags: fc.constantFrom("", "a-1-2", "a-1-2,b-3-4"),
 });
 
-const decodeEntry = (fields: readonly (Buffer | null)[]) => decode(fields, (bytes) => bytes);
+const decodeEntry = (fields: readonly (Buffer | null)[]) => decode(fields, "k", (_, bytes) => bytes);
 const encodeEntry = ({ value, deltaSeconds, expirySeconds, tags }: Entry<Buffer>) => [
   ...["v", value, "delta", String(deltaSeconds), "expiry", String(expirySeconds)],
   ...(tags === "" ? [] : ["tags", tags]),
