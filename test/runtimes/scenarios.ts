@@ -34,13 +34,14 @@ const waiters = async (key: string): Promise<number> => {
 /** A recompute that counts itself, and is held until the gate is opened, by whatever process. */
 async function gated(value: string): Promise<string> {
   await redis.incr(`${namespace}recomputes`);
-  await until(async () => (await redis.exists(`${namespace}gate`)) === 1);
+  await gateIsOpen();
   return value;
 }
+const gateIsOpen = () => until(async () => (await redis.exists(`${namespace}gate`)) === 1);
 const openGate = () => redis.set(`${namespace}gate`, "open");
 const recomputes = async () => Number(await redis.get(`${namespace}recomputes`));
 
-/** Another process of the same runtime. It says a line for each step, and takes the next one when it is told to. */
+/** Another process of the same runtime. It says a line for each step. */
 class Other {
   readonly #process: ChildProcess;
   readonly #lines: AsyncIterator<string, undefined>;
@@ -48,7 +49,7 @@ class Other {
   constructor(role: string) {
     const flags = JSON.parse(process.env.RUNTIME_FLAGS ?? "[]") as string[];
     const args = [...flags, fileURLToPath(import.meta.url), role, port, namespace];
-    const child = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
     this.#process = child;
     this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   }
@@ -59,10 +60,6 @@ class Other {
     return JSON.parse(value);
   }
 
-  goOn(): void {
-    this.#process.stdin!.write("\n");
-  }
-
   async kill(): Promise<void> {
     const exit = once(this.#process, "exit");
     this.#process.kill("SIGKILL");
@@ -71,7 +68,6 @@ class Other {
 }
 
 const say = (told: unknown): void => console.log(JSON.stringify(told));
-const told = (): Promise<unknown> => once(process.stdin, "data");
 
 const scenarios: Record<string, () => Promise<string>> = {
   async stampede() {
@@ -108,7 +104,7 @@ const scenarios: Record<string, () => Promise<string>> = {
     await cache.set("key", 60, "new");
     // It was recalled, and not waited out.
     assert.equal(cache.stats().fenceWaits, 0);
-    reader.goOn();
+    await openGate();
     assert.equal(await reader.hears(), "new");
     return "a copy is served, and recalled by a fence";
   },
@@ -170,9 +166,8 @@ const roles: Record<string, () => Promise<void>> = {
     const read = () => cache.getOrSet("key", 60, () => "never");
     while (cache.stats().memoryHits === 0) await read();
     say({ value: await read(), memoryHits: cache.stats().memoryHits > 1 });
-    await told();
+    await gateIsOpen();
     say(await read());
-    process.stdin.destroy();
   },
 };
 
