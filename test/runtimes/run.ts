@@ -111,7 +111,8 @@ function execute(cwd: string, command: string, args: readonly string[], env: Nod
       said += String(error);
       end(false);
     });
-    child.once("close", (code) => end(code === 0));
+    // Not "close": other processes that it has started may still hold its pipes, if it has failed.
+    child.once("exit", (code) => setImmediate(() => end(code === 0)));
   });
 }
 

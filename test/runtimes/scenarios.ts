@@ -171,6 +171,12 @@ const roles: Record<string, () => Promise<void>> = {
   },
 };
 
+// A process ends with the one that has started it, however that ends.
+const parent = process.ppid;
+setInterval(() => {
+  if (process.ppid !== parent) process.exit(1);
+}, 1_000).unref();
+
 const scenario = scenarios[what];
 if (scenario !== undefined) say(await scenario());
 else await roles[what]!();
