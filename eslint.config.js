@@ -58,7 +58,19 @@ export default defineConfig(
     },
   },
   {
-    files: ["**/*.js"],
+    files: ["**/*.{js,mjs,cjs}"],
     extends: [tseslint.configs.disableTypeChecked],
+  },
+  {
+    // Programs as users write them, without a compiler.
+    files: ["test/support/applications/**"],
+    languageOptions: {
+      globals: Object.fromEntries(
+        ["console", "exports", "process", "require", "setTimeout", "URL"].map((name) => [name, "readonly"]),
+      ),
+    },
+    rules: {
+      "@typescript-eslint/no-require-imports": "off",
+    },
   },
 );

@@ -20,8 +20,8 @@ const KINDS: readonly (readonly [ErrorKind, RegExp])[] = [
   // A command or a key that an ACL denies: "NOPERM ...". The wrong type: "WRONGTYPE ...".
   ["key", /^(?:NOPERM|WRONGTYPE)\b/],
   // The same, of a command in a script. 7.0: "ERR The user executing the script can't run this command or subcommand",
-  // "... can't access at least one of the keys mentioned in the command arguments"
-  ["key", /^ERR The user executing the script can't (?:run this command|access at least one of the keys)/],
+  // "... can't access at least one of the keys mentioned in the command arguments"; 6.2 without "ERR"
+  ["key", /^(?:ERR )?The user executing the script can't (?:run this command|access at least one of the keys)/],
   // 7.4, 8.0, 8.0v, 9.1v: "ERR ACL failure in script: User u has no permissions to run the 'hset' command",
   // "... No permissions to access a key"
   ["key", /^(?:ERR )?ACL failure in script:/],

@@ -16,6 +16,9 @@ import { until } from "../support/waiting.js";
 // No test lasts as long as this lease: a lock that is gone was freed by somebody.
 const lockTimeout = 60;
 
+// A permission that lacks. Of a command in a script 6.2 and 7.0 say the second, 7.2 and later and Valkey the third.
+const denied = /^NOPERM |^(?:ERR )?The user executing the script can't |^ERR ACL failure in script: /;
+
 describeOwnRedis("a server that denies", () => {
   describe.each(majors)("ioredis $name", (major) => {
     let server: RedisServer;
@@ -59,6 +62,21 @@ describeOwnRedis("a server that denies", () => {
     const isLocked = async (key: string) => (await admin.exists(`${namespace}${key}:lock`)) === 1;
     const isStored = async (key: string) => (await admin.exists(`${namespace}${key}`)) === 1;
 
+    /** Resolves when the client has its answer to a claim: by script, or by SET where scripting is denied. */
+    function claimIsAnswered(client: Redis): Promise<void> {
+      const answered = deferred();
+      for (const name of ["eval", "evalsha", "set"] as const) {
+        const real = client[name].bind(client) as (...args: unknown[]) => Promise<unknown>;
+        const watched = async (...args: unknown[]) => {
+          const reply = await real(...args);
+          answered.resolve();
+          return reply;
+        };
+        Object.assign(client, { [name]: watched });
+      }
+      return answered.promise;
+    }
+
     /** A holder, and a waiter in another process; resolves with their values, and how often their source was asked. */
     async function rebuildTogether(client: Redis, other: Redis) {
       let recomputes = 0;
@@ -73,8 +91,9 @@ describeOwnRedis("a server that denies", () => {
       const holder = fenceOver(client).getOrSet("key", 60, recompute);
       await started.promise;
       const waiting = fenceOver(other);
+      const refused = claimIsAnswered(other);
       const waiter = waiting.getOrSet("key", 60, recompute);
-      await until("the waiter has missed", () => waiting.stats().misses === 1);
+      await refused;
       finish.resolve();
       return { values: await Promise.all([holder, waiter]), recomputes, waits: waiting.stats().waits };
     }
@@ -270,16 +289,25 @@ describeOwnRedis("a server that denies", () => {
         expect(cache.stats().redisErrors).toBe(3);
       });
 
-      it.each([
+      it.for([
         ["by script", []],
         ["without scripting", ["-@scripting"]],
-      ])("surfaces the error of an entry that may only be read, and leaves no lock, %s", async (_, rules) => {
-        const onlyReads = [`%R~${namespace}key`, `~${namespace}key:lock`, "&*", "+@all", ...rules];
-        const cache = fenceOver(await openClient(...onlyReads));
-        await expect(cache.getOrSet("key", 60, () => "value")).rejects.toThrow(/NOPERM|can't access/);
-        await expect(cache.set("key", 60, "value")).rejects.toThrow(/NOPERM|can't access/);
-        await until("the lock is free", async () => !(await isLocked("key")));
-      });
+      ] as const)(
+        "surfaces the error of an entry that may only be read, and leaves no lock, %s",
+        async (row, { skip }) => {
+          const [, rules] = row;
+          const onlyReads = [`%R~${namespace}key`, `~${namespace}key:lock`, "&*", "+@all", ...rules];
+          const client = await openClient(...onlyReads).catch((error: unknown) => {
+            // Redis 6.2 has no patterns for reads alone.
+            if (/%R~.*Syntax error/.test(String(error))) return skip("the server has no %R~");
+            throw error;
+          });
+          const cache = fenceOver(client);
+          await expect(cache.getOrSet("key", 60, () => "value")).rejects.toThrow(denied);
+          await expect(cache.set("key", 60, "value")).rejects.toThrow(denied);
+          await until("the lock is free", async () => !(await isLocked("key")));
+        },
+      );
 
       it.each([
         ["by script", []],
@@ -289,7 +317,7 @@ describeOwnRedis("a server that denies", () => {
         for (const act of [() => cache.getOrSet("key", 60, () => "value"), () => cache.set("key", 60, "value")]) {
           const error: unknown = await act().catch((thrown: unknown) => thrown);
           expect(error).not.toBeInstanceOf(RedisFault);
-          expect((error as Error).message).toMatch(/NOPERM|can't run this command/);
+          expect((error as Error).message).toMatch(denied);
         }
         await until("the lock is free", async () => !(await isLocked("key")));
       });

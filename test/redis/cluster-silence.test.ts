@@ -88,3 +88,30 @@ describeOwnRedis("a Redis Cluster of which one master is silent", () => {
     });
   });
 });
+
+describeOwnRedis("a Redis Cluster of which one master is killed", () => {
+  it.each(majors)("says of a fence what has failed, and of which key: ioredis $name", async (major) => {
+    const servers = await startRedisCluster();
+    const client = new major.Cluster(servers.nodes);
+    client.on("error", () => undefined);
+    const namespace = uniquePrefix();
+    const cache = new CacheFence(client, { namespace, redisTimeout: 4, beta: 0 });
+    const gaveUp = /^(?:The client gave the command up|Redis did not answer within redisTimeout)/;
+    try {
+      const keys = Array.from({ length: 40 }, (_, number) => `key-${number}`);
+      await cache.invalidate(keys);
+      const dead = servers.masters[0]!;
+      dead.process.kill("SIGKILL");
+      const lost = keys.filter((key) => servers.masterOf(slotOf(namespace + key)) === dead);
+      const fences = await Promise.all(lost.map((key) => ended(cache.invalidate(key))));
+      // Not the bare "Too many Cluster redirections" that the client comes to after 1.6 s.
+      expect(fences.map(({ error }) => error)).toMatchObject(
+        lost.map((key) => ({ name: "RedisUnavailableError", key, message: expect.stringMatching(gaveUp) as string })),
+      );
+    } finally {
+      await cache.close();
+      client.disconnect();
+      await servers.stop();
+    }
+  });
+});

@@ -202,7 +202,8 @@ function canListen(port: number): Promise<boolean> {
   });
 }
 
-function isExecutable(path: string): boolean {
+/** True for a file that may be run. */
+export function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
     return statSync(path).isFile();

@@ -14,11 +14,15 @@ const table: [kind: ErrorKind, messages: [where: string, message: string][]][] =
       ["6.2", "NOPERM this user has no permissions to run the 'hmget' command or its subcommand"],
       ["7.0", "NOPERM No permissions to access a key"],
       ["7.4, 8.0, Valkey", "NOPERM User u has no permissions to run the 'hmget' command"],
-      ["6.2, in a script", "@user_script: 29: -NOPERM this user has no permissions to run the 'hset' command"],
+      ["6.2, in a script", "@user_script: 29: The user executing the script can't run this command or subcommand"],
+      [
+        "6.2, in a script",
+        "@user_script: 29: The user executing the script can't access at least one of the keys mentioned in the command arguments",
+      ],
       ["6.2, raised by a script", `ERR Error running script (call to f_${sha1}): @user_script:6: WRONGTYPE Operation`],
       [
         "6.2, raised by a script",
-        `ERR Error running script (call to f_${sha1}): @user_script:6: @user_script: 6: -NOPERM x`,
+        `ERR Error running script (call to f_${sha1}): @user_script:6: @user_script: 6: The user executing the script can't run this command or subcommand`,
       ],
       ["7.0, in a script", "ERR The user executing the script can't run this command or subcommand"],
       [
