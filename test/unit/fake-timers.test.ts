@@ -19,10 +19,10 @@ function open(options: CacheFenceOptions = {}): CacheFence {
 
 /** The value, however many timers have to fire for it. */
 async function whileTimersRun<T>(value: Promise<T>): Promise<T> {
-  let isThere = false;
-  const end = () => (isThere = true);
+  const state = { isThere: false };
+  const end = () => (state.isThere = true);
   value.then(end, end);
-  while (!isThere) await vi.advanceTimersByTimeAsync(10);
+  while (!state.isThere) await vi.advanceTimersByTimeAsync(10);
   return value;
 }
 
