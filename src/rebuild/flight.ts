@@ -549,6 +549,8 @@ export class Flight {
   }
 
   #landAll(outcome: Outcome | undefined): void {
+    // Before anybody knows: who counts waits then finds this one.
+    this.#reportWait();
     this.#close();
     for (const seat of this.#aboard) seat.land(outcome !== undefined && standsFor(outcome, seat) ? outcome : undefined);
     this.#aboard.clear();
