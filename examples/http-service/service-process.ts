@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { Cleanup } from "../support/cleanup.js";
 
-const servicePath = fileURLToPath(new URL("../http-service.ts", import.meta.url));
+/** An example that listens, in the folder above. */
+type Service = "http-service.ts" | "shop.ts";
 
 export interface ServiceProcess {
   readonly address: string;
@@ -13,13 +14,15 @@ export interface ServiceProcess {
   stop(): Promise<void>;
 }
 
-/** The service in a process of its own, on a free port. `execArgv` holds the loader that understands TypeScript. */
+/** A service in a process of its own, on a free port. `execArgv` holds the loader that understands TypeScript. */
 export async function startService(
   environment: NodeJS.ProcessEnv,
   cleanup: Cleanup,
   execArgv: readonly string[] = process.execArgv,
+  service: Service = "http-service.ts",
 ): Promise<ServiceProcess> {
-  const child = spawn(process.execPath, [...execArgv, servicePath], {
+  const path = fileURLToPath(new URL(`../${service}`, import.meta.url));
+  const child = spawn(process.execPath, [...execArgv, path], {
     env: { ...process.env, PORT: "0", ...environment },
     stdio: ["ignore", "pipe", "inherit"],
   });

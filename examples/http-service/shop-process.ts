@@ -1,6 +1,6 @@
 import { PGlite } from "@electric-sql/pglite";
 import { pg_stat_statements } from "@electric-sql/pglite/contrib/pg_stat_statements";
-import type { Answer, Question } from "./shop-messages.js";
+import { type Answer, type Asked, type Question, READY } from "./shop-messages.js";
 
 // PostgreSQL needs nothing installed here, but it computes on the thread that it is called on. In a process of its own it
 // keeps the event loop of the service free, as a database on another machine would.
@@ -16,6 +16,9 @@ const TOP_PRODUCTS = `
   from orders o join products p on p.id = o.product_id
   where o.country = $1
   group by p.name order by cents desc limit 3`;
+
+const REVENUE = "select count(*)::int as orders, sum(cents)::float8 as cents from orders where country = $1";
+const PRODUCTS = "select id, name from products where id = any($1)";
 
 const database = await PGlite.create({ extensions: { pg_stat_statements } });
 await database.exec(`
@@ -34,6 +37,10 @@ async function answer(question: Question): Promise<unknown> {
   switch (question.type) {
     case "top-products":
       return (await database.query(TOP_PRODUCTS, [question.country])).rows;
+    case "revenue":
+      return (await database.query(REVENUE, [question.country])).rows[0];
+    case "products":
+      return (await database.query(PRODUCTS, [question.ids])).rows;
     case "order": {
       const { productId, country, cents } = question;
       const insert = "insert into orders (product_id, country, cents) values ($1, $2, $3)";
@@ -42,8 +49,8 @@ async function answer(question: Question): Promise<unknown> {
     }
     case "count-queries": {
       // Counted by the database: what did not reach it cannot be in here.
-      const count = "select coalesce(sum(calls), 0)::int as calls from pg_stat_statements where query like $1";
-      const { rows } = await database.query<{ calls: number }>(count, ["%from orders o join products p%"]);
+      const count = "select coalesce(sum(calls), 0)::int as calls from pg_stat_statements where query ~ $1";
+      const { rows } = await database.query<{ calls: number }>(count, ["^\\s*select .* from (orders|products) "]);
       return rows[0]?.calls;
     }
   }
@@ -51,10 +58,10 @@ async function answer(question: Question): Promise<unknown> {
 
 const send = (answered: Answer) => process.send?.(answered);
 
-process.on("message", (question: Question) => {
+process.on("message", ({ id, question }: Asked) => {
   answer(question).then(
-    (result) => send({ result }),
-    (error: unknown) => send({ error: String(error) }),
+    (result) => send({ id, result }),
+    (error: unknown) => send({ id, error: String(error) }),
   );
 });
-send({ result: "ready" });
+send({ id: READY });

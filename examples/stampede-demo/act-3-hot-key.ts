@@ -1,7 +1,7 @@
 import { performance } from "node:perf_hooks";
 import { connectCounting } from "./counting-client.js";
 import { FakeDatabase } from "./fake-database.js";
-import { percentile } from "./herd.js";
+import { percentile } from "../support/percentile.js";
 import { formatCount, formatMs } from "./output.js";
 import type { Stage } from "./stage.js";
 import { type LoadResult, runSteadyLoad } from "./steady-load.js";

@@ -1,4 +1,4 @@
-import { percentile } from "./herd.js";
+import { percentile } from "../support/percentile.js";
 import type { MeasuredHerd } from "./measured-herd.js";
 import { formatCount, formatMs } from "./output.js";
 
