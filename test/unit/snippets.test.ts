@@ -16,15 +16,13 @@ declare global {
   const cache: Cache;
   const CacheFence: typeof Cache;
   const id: number;
-  const ids: number[];
   function loadUser(id: number): Promise<User>;
-  function loadUsers(ids: readonly number[]): Promise<User[]>;
   function fetchToken(): Promise<Token>;
   const randomUUID: () => string;
   const sleep: (ms: number) => Promise<void>;
   const COMPARE_AND_DELETE: string;
 
-  interface Made<T> { setOptions(options: { ttl?: number }): void; skip(): undefined }
+  interface Made<T> { setOptions(options: { ttl?: number }): void }
   class BentoCache {
     constructor(options: object);
     getOrSet<T>(options: { key: string; ttl?: string; factory: (made: Made<T>) => Promise<T> }): Promise<T>;
@@ -47,7 +45,7 @@ declare global {
   const createKeyv: any;
   class LeaseCache {
     constructor(options: object);
-    get<T>(key: string, load: () => Promise<T>, options?: { ttlMs?: number }): Promise<T>;
+    get<T>(key: string, load: () => Promise<T>): Promise<T>;
     invalidate(key: string): Promise<unknown>;
   }
   const connection: unknown;
