@@ -46,6 +46,7 @@ subscribe("cachefence:rebuild-end", (message) => {
 countCalls({ pages: cache });
 await cache.invalidate("answer");
 for (let read = 0; read < 3; read++) await cache.getOrSet("answer", 60, () => 42);
-const text = await registry.metrics();
+await registry.metrics(); // one scrape,
+const text = await registry.metrics(); // and the next
 console.log(text.split("\n").filter((line) => /event="(hits|rebuilds)"|ready\{|seconds_count/.test(line)));
 redis.disconnect();

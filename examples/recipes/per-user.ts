@@ -24,9 +24,9 @@ function ordersOf({ userId }: Session, status: string): Promise<string[]> {
 /** After a deletion, a change of rights, or a log-out. */
 const forget = ({ userId }: Session) => cache.invalidateTags(privateKey("user", userId));
 
-console.log(await ordersOf({ userId: "ada" }, "open"), await ordersOf({ userId: "ada:open" }, ""));
+console.log(await ordersOf({ userId: "ada" }, "open:late"), await ordersOf({ userId: "ada:open" }, "late"));
 await forget({ userId: "ada" });
-await ordersOf({ userId: "ada" }, "open");
-await ordersOf({ userId: "ada:open" }, "");
+await ordersOf({ userId: "ada" }, "open:late");
+await ordersOf({ userId: "ada:open" }, "late");
 console.log(`${queries} queries`);
 redis.disconnect();

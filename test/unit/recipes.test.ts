@@ -75,7 +75,7 @@ const printed: Record<string, unknown[][]> = {
     [1, new Date(0), new Set(["a"]), "as it is"],
     [1_000, new Date(0), new Set(["a"]), "under half"],
   ],
-  "per-user": [[["open order of ada"], [" order of ada:open"]], ["3 queries"]],
+  "per-user": [[["open:late order of ada"], ["late order of ada:open"]], ["3 queries"]],
 };
 
 describeOwnRedis("The recipes", () => {
