@@ -9,7 +9,7 @@ export default defineConfig(({ mode }) => {
       alias: { cachefence: fileURLToPath(new URL("src/index.ts", import.meta.url)) },
     },
     test: {
-      include: ["test/**/*.test.ts", "bench/simulate/**/*.test.ts"],
+      include: ["test/**/*.test.ts", "bench/simulate/**/*.test.ts", "examples/recipes/*.test.ts"],
       // One file at a time: what some tests do to processes and connections needs the machine for itself.
       maxWorkers: 1,
       exclude: unitOnly ? ["test/unit/package.test.ts"] : [],

@@ -7,6 +7,7 @@ const redis = new Redis(process.env.REDIS_URL ?? "redis://localhost:6379");
 const cache = new CacheFence(redis, {
   namespace: "memory:",
   memory: new Map(), // or an LRUCache, which bounds it
+  memoryLease: 1, // seconds
   values: "frozen", // all callers share one object, which nobody can change
 });
 
