@@ -4,6 +4,7 @@ import { failingSource } from "./failing-source.js";
 import { fleetGrowth } from "./fleet-growth.js";
 import { hitPath } from "./hit-path.js";
 import { invalidationStorm } from "./invalidation-storm.js";
+import { lists } from "./lists.js";
 import { memory } from "./memory/index.js";
 import { sourceQueries } from "./source-queries.js";
 import { stampede } from "./stampede.js";
@@ -18,6 +19,7 @@ export const scenarios: readonly Scenario[] = [
   invalidationStorm,
   hitPath,
   memory,
+  lists,
   sourceQueries,
   fleetGrowth,
 ];

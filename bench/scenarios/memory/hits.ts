@@ -57,13 +57,11 @@ export async function measureMemoryHits(context: RunContext): Promise<MemoryHits
         showProgress(`${hitCase.name}: round ${round + 1} of ${rounds}, ${contender.name}`);
         slices.get(contender)!.push(await readOnce(contender, fleets.get(contender)!, hitCase));
       });
-      const rows = contenders.map(
-        (contender): MemoryHitsRow => ({
-          contender: contender.name,
-          hitsPerSecond: spreadOf(slices.get(contender)!),
-          toGet: ratioSpread(slices.get(contender)!, slices.get(bareGet) ?? []),
-        }),
-      );
+      const rows = contenders.map((contender): MemoryHitsRow => ({
+        contender: contender.name,
+        hitsPerSecond: spreadOf(slices.get(contender)!),
+        toGet: ratioSpread(slices.get(contender)!, slices.get(bareGet) ?? []),
+      }));
       outcomes.push({ name: hitCase.name, rows });
     }
   } finally {
@@ -90,7 +88,10 @@ async function readOnce(contender: Contender, fleet: Fleet, hitCase: HitCase): P
   const isLeased = contender.name.startsWith("cachefence,");
   // Since its last turn its copies' leases have ended.
   await fleet.runIn(0, "holdCopies", { keys: input.keys, ttlSeconds: TTL_SECONDS });
-  const { hits, elapsedMs } = await fleet.runIn(0, "readTurns", { ...input, durationMs: isLeased ? LEASE_MS : SLICE_MS });
+  const { hits, elapsedMs } = await fleet.runIn(0, "readTurns", {
+    ...input,
+    durationMs: isLeased ? LEASE_MS : SLICE_MS,
+  });
   return (hits / elapsedMs) * 1000;
 }
 

@@ -64,7 +64,10 @@ export async function measureInvalidates(context: RunContext): Promise<Invalidat
   const rounds = context.rounds ?? (context.short ? 1 : 2);
   const contenders = memoryTiers.filter((contender) => context.contenders.includes(contender));
   const observed = new Map(
-    contenders.map((contender) => [contender, new Map<Disturbance, Observed[]>(disturbances.map((name) => [name, []]))]),
+    contenders.map((contender) => [
+      contender,
+      new Map<Disturbance, Observed[]>(disturbances.map((name) => [name, []])),
+    ]),
   );
   await interleave(contenders, rounds, async (contender, round) => {
     showProgress(`reads after invalidates: round ${round + 1} of ${rounds}, ${contender.name}`);
@@ -72,7 +75,10 @@ export async function measureInvalidates(context: RunContext): Promise<Invalidat
     try {
       for (const disturbance of disturbances) {
         const prefix = `fenced:${contender.name}:${disturbance}:${round}:`.replaceAll(" ", "");
-        observed.get(contender)!.get(disturbance)!.push(await observe[disturbance](fleet, prefix, url));
+        observed
+          .get(contender)!
+          .get(disturbance)!
+          .push(await observe[disturbance](fleet, prefix, url));
       }
     } finally {
       await fleet.stop();
