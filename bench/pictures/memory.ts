@@ -78,7 +78,7 @@ export function drawMemory({ hits, invalidates }: MemoryOutcome): string {
     marginBottom: MARGIN_BOTTOM,
     x: { type: "log", domain: [slowest, fastest] },
     // As yOf has it: the logarithm of one more, so that 0 has a place.
-    y: { domain: [0, Math.log1p(most.at(-1)!)], insetBottom: INSET_BOTTOM },
+    y: { label: null, domain: [0, Math.log1p(most.at(-1)!)], insetBottom: INSET_BOTTOM },
     marks: [
       Plot.gridY(
         staleTicks.map((tick) => Math.log1p(tick)),
@@ -89,8 +89,7 @@ export function drawMemory({ hits, invalidates }: MemoryOutcome): string {
         {
           color: ink.muted,
           tickSize: 0,
-          label: "outdated reads",
-          labelArrow: "none",
+          label: null,
           tickFormat: (logarithm: number) => showNumber(Math.expm1(logarithm)),
         },
       ),

@@ -57,7 +57,7 @@ export function axisTitle(text: string, marginLeft: number): Plot.Markish {
     frameAnchor: "top-left",
     textAnchor: "start",
     dx: EDGE - marginLeft,
-    dy: -LINE_HEIGHT,
+    dy: -LINE_HEIGHT - 6,
     fill: ink.muted,
   });
 }
