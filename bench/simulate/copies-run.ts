@@ -74,7 +74,8 @@ export function runCopies(random: Random, load: CopiesLoad, seconds: number): Co
   }
 
   [reads, enlists, claims, holders] = [reads * scale, enlists * scale, claims * scale, holders * scale];
-  const messages = holders * cost.FENCED_COPY_MESSAGES + Math.max(claims - fences.length, 0) * cost.WAITING_PROCESS_MESSAGES;
+  const messages =
+    holders * cost.FENCED_COPY_MESSAGES + Math.max(claims - fences.length, 0) * cost.WAITING_PROCESS_MESSAGES;
   const scripts = enlists * cost.ENLIST_COMMANDS + claims * cost.CLAIM_COMMANDS + fences.length * cost.FENCE_COMMANDS;
   const commands = reads + scripts + fences.length + holders * cost.FENCED_COPY_COMMANDS;
   const weight =

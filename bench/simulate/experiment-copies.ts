@@ -45,7 +45,7 @@ interface MeasuredMemory {
       readonly processes: number;
       readonly readsPerSecond: number;
       readonly commandsPerSecond: number;
-    };
+    } | null;
   };
 }
 
@@ -88,7 +88,8 @@ export function tabulateFences({ print }: ExperimentContext): FenceCapacityRow[]
     const commands = cost.FENCE_COMMANDS + holders * cost.FENCED_COPY_COMMANDS;
     const messages = holders * cost.FENCED_COPY_MESSAGES;
     const busySeconds =
-      (cost.FENCE_COMMANDS * cost.SCRIPT_WEIGHT + holders * cost.FENCED_COPY_COMMANDS) / cost.PRIMARY_COMMANDS_PER_SECOND +
+      (cost.FENCE_COMMANDS * cost.SCRIPT_WEIGHT + holders * cost.FENCED_COPY_COMMANDS) /
+        cost.PRIMARY_COMMANDS_PER_SECOND +
       messages / cost.PRIMARY_MESSAGES_PER_SECOND;
     const found = measured.find((row) => row.holders === holders);
     const isCounted = found !== undefined && found.commands !== null && found.messages !== null;
@@ -117,7 +118,7 @@ export function tabulateFences({ print }: ExperimentContext): FenceCapacityRow[]
 /** What a few processes with copies send for one hot key: measured, and the same load simulated. */
 export function compareCopies({ random, print }: ExperimentContext): CopyReadsRow[] {
   const copies = readMeasured()?.outcome.copies;
-  if (copies === undefined) {
+  if (!copies) {
     print("Not measured yet: npm run bench -- memory");
     return [];
   }

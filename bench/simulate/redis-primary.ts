@@ -26,10 +26,7 @@ export class RedisPrimary {
   }
 
   /** Runs the store script and hands its message to everybody in the audience, one after the other. */
-  storeAndPublish(
-    arriveSeconds: number,
-    waiters: number,
-  ): { readonly storedSeconds: number; messageSeconds: number } {
+  storeAndPublish(arriveSeconds: number, waiters: number): { readonly storedSeconds: number; messageSeconds: number } {
     this.#commands++;
     this.#messages += waiters;
     const storedSeconds = this.#work(arriveSeconds, STORE_SCRIPT_WEIGHT / PRIMARY_COMMANDS_PER_SECOND);
