@@ -18,6 +18,19 @@ export const cacheable: Contender = {
     return {
       get: <T>(key: string, ttlSeconds: number, recompute: () => Promise<T>) =>
         cache.getOrSet(key, recompute, { ttl: ttlSeconds * 1000, throwErrors: true }) as Promise<T>,
+      async getMany<T>(
+        keys: readonly string[],
+        ttlSeconds: number,
+        recompute: (missing: readonly string[]) => Promise<T[]>,
+      ): Promise<T[]> {
+        const values = await cache.getMany<T>([...keys]);
+        const missing = keys.filter((_, index) => values[index] === undefined);
+        if (missing.length === 0) return values as T[];
+        const made = await recompute(missing);
+        await cache.setMany(missing.map((key, index) => ({ key, value: made[index], ttl: ttlSeconds * 1000 })));
+        let next = 0;
+        return values.map((value) => value ?? made[next++]!);
+      },
       invalidate: async (key) => void (await cache.delete(key)),
       close: async () => cache.disconnect(),
     };

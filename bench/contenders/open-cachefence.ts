@@ -10,6 +10,8 @@ const manifest = JSON.parse(readFileSync(new URL("package.json", repositoryFolde
 
 export const cachefenceVersion = `${manifest.version}, this repository's build`;
 
+export const FENCE_PROMISE = "no later call gets it";
+
 export async function openCacheFence(url: string, options?: CacheFenceOptions): Promise<OpenCache> {
   if (!existsSync(build)) throw new Error("cachefence is not built: run `npm run build` in the repository first");
   const { CacheFence } = (await import(build.href)) as typeof import("../../src/index.js");
@@ -18,6 +20,14 @@ export async function openCacheFence(url: string, options?: CacheFenceOptions): 
   return {
     get: <T>(key: string, ttlSeconds: number, recompute: () => Promise<T>) =>
       cache.getOrSet<T>(key, ttlSeconds, recompute),
+    async getMany<T>(
+      keys: readonly string[],
+      ttlSeconds: number,
+      recompute: (missing: readonly string[]) => Promise<T[]>,
+    ): Promise<T[]> {
+      const found = await cache.getOrSetMany<string, T>(keys, (key) => key, ttlSeconds, recompute);
+      return [...found.values()];
+    },
     invalidate: (key) => cache.invalidate(key),
     async close() {
       await cache.close();

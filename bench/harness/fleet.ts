@@ -39,6 +39,13 @@ export class Fleet {
     return worker.run(name, input);
   }
 
+  /** To one process: stopped it stays in the fleet, killed it fails what it is asked to do. */
+  signal(index: number, signal: "SIGSTOP" | "SIGCONT" | "SIGKILL"): void {
+    const pid = this.pids[index];
+    if (pid === undefined) throw new RangeError(`No process ${index} in this fleet`);
+    process.kill(pid, signal);
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#workers.map((worker) => worker.stop()));
   }

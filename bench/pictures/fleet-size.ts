@@ -3,7 +3,9 @@ import { showNumber } from "../harness/table.js";
 import type { FleetGrowthOutcome } from "../scenarios/fleet-growth.js";
 import type { SimulationResults } from "../simulate/results.js";
 import { ink } from "./palette.js";
-import { drawPicture } from "./picture.js";
+import { EDGE, FONT_SIZE, axisTitle, drawPicture, halo } from "./picture.js";
+import { widestText } from "./text-width.js";
+import { powersOfTen } from "./ticks.js";
 
 type Growth = Pick<SimulationResults, "fleetGrowth">;
 type Policy = keyof SimulationResults["fleetGrowth"][number]["byPolicy"];
@@ -15,10 +17,9 @@ interface Line {
   readonly colour: string;
 }
 
-const POWERS_OF_TEN = [1, 10, 100, 1_000, 10_000, 100_000];
+const GAP = 8;
 const axis: Plot.AxisOptions = {
   color: ink.muted,
-  ticks: POWERS_OF_TEN,
   tickFormat: (value: number) => showNumber(value),
   labelArrow: "none",
 };
@@ -52,6 +53,9 @@ export function drawFleetSize(
     })),
   );
   const largest = Math.max(...simulated.map(({ processes }) => processes));
+  const recomputeTicks = powersOfTen(Math.max(...simulated.map(({ recomputes }) => recomputes)));
+  const ends = simulated.filter(({ processes }) => processes === largest);
+  const marginLeft = EDGE + widestText(["recomputes", ...recomputeTicks.map((tick) => showNumber(tick))], FONT_SIZE);
   const colour = (point: { colour: string }): string => point.colour;
   return drawPicture({
     heading: "Recomputes of one cold key as the fleet grows",
@@ -60,31 +64,37 @@ export function drawFleetSize(
       `which is as many in a recompute of ${recomputeMs} ms.`,
     width: 760,
     height: 380,
-    marginLeft: 64,
-    marginRight: 110,
-    marginTop: 20,
+    marginLeft,
+    marginRight:
+      EDGE +
+      GAP +
+      widestText(
+        ends.flatMap(({ contender, recomputes }) => [contender, showNumber(recomputes)]),
+        FONT_SIZE,
+        true,
+      ),
+    marginTop: 24,
     marginBottom: 42,
     x: { type: "log" },
-    y: { type: "log", domain: [0.7, Math.max(...simulated.map(({ recomputes }) => recomputes)) * 1.3] },
+    y: { type: "log", domain: [0.7, recomputeTicks.at(-1)!] },
     marks: [
-      Plot.gridY({ stroke: ink.rule, strokeOpacity: 1, ticks: POWERS_OF_TEN }),
-      Plot.axisY({ ...axis, label: "recomputes", tickSize: 0 }),
-      Plot.axisX({ ...axis, label: "processes", labelAnchor: "center", tickSize: 4 }),
+      Plot.gridY({ stroke: ink.rule, strokeOpacity: 1, ticks: recomputeTicks }),
+      Plot.axisY({ ...axis, ticks: recomputeTicks, label: null, tickSize: 0 }),
+      axisTitle("recomputes", marginLeft),
+      Plot.axisX({ ...axis, ticks: powersOfTen(largest), label: "processes", labelAnchor: "center", tickSize: 4 }),
       Plot.line(simulated, { x: "processes", y: "recomputes", z: "contender", stroke: colour, strokeWidth: 1.5 }),
       Plot.dot(measured, { x: "processes", y: "recomputes", fill: colour, r: 4 }),
-      Plot.text(
-        simulated.filter(({ processes }) => processes === largest),
-        {
-          x: "processes",
-          y: "recomputes",
-          text: ({ contender, recomputes }: { contender: string; recomputes: number }) =>
-            `${contender}\n${showNumber(recomputes)}`,
-          textAnchor: "start",
-          dx: 8,
-          fill: colour,
-          fontWeight: 600,
-        },
-      ),
+      Plot.text(ends, {
+        x: "processes",
+        y: "recomputes",
+        text: ({ contender, recomputes }: { contender: string; recomputes: number }) =>
+          `${contender}\n${showNumber(recomputes)}`,
+        textAnchor: "start",
+        lineAnchor: "bottom",
+        dx: GAP,
+        fill: colour,
+        fontWeight: 600,
+      }),
     ],
   });
 }

@@ -2,10 +2,12 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { benchFolder } from "../harness/folders.js";
 import { latestRun } from "../harness/results.js";
 import type { FleetGrowthOutcome } from "../scenarios/fleet-growth.js";
+import type { MemoryOutcome } from "../scenarios/memory/index.js";
 import type { SourceQueriesOutcome } from "../scenarios/source-queries.js";
 import type { StampedeOutcome } from "../scenarios/stampede.js";
 import type { SimulationResults } from "../simulate/results.js";
 import { drawFleetSize } from "./fleet-size.js";
+import { drawMemory } from "./memory.js";
 import { drawSourceQueries } from "./source-queries.js";
 import { drawStampedeLatency } from "./stampede-latency.js";
 
@@ -22,6 +24,7 @@ export async function drawPictures(folder: URL): Promise<string[]> {
   const pictures = {
     "source-queries.svg": drawSourceQueries((await latestRun<SourceQueriesOutcome>("source-queries")).outcome),
     "stampede-latency.svg": drawStampedeLatency((await latestRun<StampedeOutcome>("stampede")).outcome),
+    "memory.svg": drawMemory((await latestRun<MemoryOutcome>("memory")).outcome),
     "fleet-size.svg": drawFleetSize(
       (await latestRun<FleetGrowthOutcome>("fleet-growth")).outcome,
       await readSimulation(),

@@ -1,9 +1,10 @@
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
 import { ink, palette } from "./palette.js";
+import { wrapText } from "./text-width.js";
 
 export interface PictureOptions extends Plot.PlotOptions {
-  /** The two lines above the plot: what it shows, and how it was measured. */
+  /** Above the plot: what it shows, and how it was measured; the latter takes as many lines as it needs. */
   readonly heading: string;
   readonly subheading: string;
   readonly width: number;
@@ -11,7 +12,10 @@ export interface PictureOptions extends Plot.PlotOptions {
 }
 
 const FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
-const HEADING_HEIGHT = 58;
+export const FONT_SIZE = 12;
+const HEADING_SIZE = 16;
+export const EDGE = 20;
+const LINE_HEIGHT = 16;
 
 /** Draws one SVG file that is legible by itself on a light page and on a dark one. */
 export function drawPicture({ heading, subheading, width, height, ...options }: PictureOptions): string {
@@ -21,22 +25,41 @@ export function drawPicture({ heading, subheading, width, height, ...options }: 
     document,
     width,
     height,
-    style: { fontFamily: FONT, fontSize: "12px", color: ink.ink, background: "none" },
+    style: { fontFamily: FONT, fontSize: `${FONT_SIZE}px`, color: ink.ink, background: "none" },
   }) as unknown as { innerHTML: string };
-  const total = height + HEADING_HEIGHT;
+  const lines = wrapText(subheading, FONT_SIZE, width - 2 * EDGE);
+  const headingHeight = 42 + lines.length * LINE_HEIGHT;
+  const total = height + headingHeight;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${total}" viewBox="0 0 ${width} ${total}" ` +
-      `font-family="${FONT}" font-size="12" role="img" aria-label="${escapeText(heading)}">`,
+      `font-family="${FONT}" font-size="${FONT_SIZE}" role="img" aria-label="${escapeText(heading)}">`,
     `<style>${darkStyle()}</style>`,
     `<rect width="${width}" height="${total}" rx="6" fill="${ink.background}"/>`,
-    `<text x="20" y="28" font-size="16" font-weight="600" fill="${ink.ink}">${escapeText(heading)}</text>`,
-    `<text x="20" y="48" fill="${ink.muted}">${escapeText(subheading)}</text>`,
+    `<text x="${EDGE}" y="28" font-size="${HEADING_SIZE}" font-weight="600" fill="${ink.ink}">${escapeText(heading)}</text>`,
+    ...lines.map(
+      (line, i) => `<text x="${EDGE}" y="${48 + i * LINE_HEIGHT}" fill="${ink.muted}">${escapeText(line)}</text>`,
+    ),
     // Without the root of Plot's own SVG, which carries the anchor of its texts; its style element is for pages.
-    `<g transform="translate(0 ${HEADING_HEIGHT})" text-anchor="middle" fill="${ink.ink}">`,
+    `<g transform="translate(0 ${headingHeight})" text-anchor="middle" fill="${ink.ink}">`,
     plot.innerHTML.replace(/<style>[\s\S]*?<\/style>/g, "").replaceAll("currentColor", ink.ink),
     "</g>",
     "</svg>\n",
   ].join("\n");
+}
+
+/** Around a text that a line of the grid may run through. */
+export const halo = { stroke: ink.background, strokeWidth: 4, paintOrder: "stroke" } as const;
+
+/** The name of the vertical axis, above its numbers: Plot itself would put it at the very edge. */
+export function axisTitle(text: string, marginLeft: number): Plot.Markish {
+  return Plot.text([text], {
+    text: (title: string) => title,
+    frameAnchor: "top-left",
+    textAnchor: "start",
+    dx: EDGE - marginLeft,
+    dy: -LINE_HEIGHT - 6,
+    fill: ink.muted,
+  });
 }
 
 /** CSS comes before the attributes that the picture is painted with, so these rules repaint it. */

@@ -2,10 +2,12 @@ import * as Plot from "@observablehq/plot";
 import { showNumber } from "../harness/table.js";
 import type { SourceQueriesOutcome } from "../scenarios/source-queries.js";
 import { ink } from "./palette.js";
-import { drawPicture } from "./picture.js";
+import { EDGE, FONT_SIZE, drawPicture, halo } from "./picture.js";
+import { widestText } from "./text-width.js";
+import { linearTicks } from "./ticks.js";
 
 const BIN_MS = 100;
-// Queries closer than this to each other are one burst, which is labelled once.
+// Queries closer than this to each other are one burst: its bars begin with its first query, and the highest is labelled.
 const BURST_GAP_MS = 400;
 const colours: Readonly<Record<string, string>> = {
   naive: ink.naive,
@@ -20,18 +22,12 @@ interface Bin {
   readonly queries: number;
 }
 
-interface Burst {
-  readonly contender: string;
-  readonly atSeconds: number;
-  readonly height: number;
-  readonly queries: number;
-}
-
 /** What the source sees: queries per 100 ms, one row for each way of caching. */
 export function drawSourceQueries(outcome: SourceQueriesOutcome): string {
   const { rows, processes, callersPerProcess, ttlMs, recomputeMs, durationMs } = outcome;
-  const bins = rows.flatMap(({ contender, queriesAtMs }) => binsOf(contender, queriesAtMs));
-  const bursts = rows.flatMap(({ contender, queriesAtMs }) => burstsOf(contender, queriesAtMs, bins));
+  const bursts = rows.flatMap(({ contender, queriesAtMs }) => burstsOf(contender, queriesAtMs));
+  const bins = bursts.flat();
+  const ticks = linearTicks(Math.max(...bins.map(({ queries }) => queries)), 2);
   const titles = rows.map(({ contender, queriesAtMs }) => ({
     contender,
     text: `${contender}: ${showNumber(queriesAtMs.length)} queries`,
@@ -40,21 +36,22 @@ export function drawSourceQueries(outcome: SourceQueriesOutcome): string {
   return drawPicture({
     heading: "What the database sees when a hot key expires",
     subheading:
-      `Queries per ${BIN_MS} ms: a cold start and three expiries. ${processes} processes x ${callersPerProcess} callers, ` +
+      `Queries of the source in ${BIN_MS} ms: a cold start and three expiries. ${processes} processes x ${callersPerProcess} callers, ` +
       `ttl ${ttlMs / 1000} s, each query ${recomputeMs} ms.`,
     width: 760,
-    height: 340,
-    marginLeft: 44,
+    height: 400,
+    marginLeft: EDGE + widestText(ticks.map(String), FONT_SIZE),
     marginRight: 20,
     marginTop: 20,
     marginBottom: 38,
     // A recompute that begins at the end is still seen.
-    x: { domain: [0, (durationMs + 3 * BIN_MS) / 1000] },
-    y: { label: null, ticks: 3, nice: true, insetTop: 14 },
+    x: { domain: [0, (durationMs + 3 * BIN_MS) / 1000], insetLeft: 24 },
+    // Above the highest bar its label, above that the title of the row.
+    y: { label: null, domain: [0, ticks.at(-1)!], insetTop: 30 },
     fy: { domain: rows.map(({ contender }) => contender), padding: 0.22, axis: null },
     marks: [
-      Plot.gridY({ stroke: ink.rule, strokeOpacity: 1, ticks: 3 }),
-      Plot.axisY({ color: ink.muted, ticks: 3, tickSize: 0, label: null }),
+      Plot.gridY({ stroke: ink.rule, strokeOpacity: 1, ticks }),
+      Plot.axisY({ color: ink.muted, ticks, tickSize: 0, label: null }),
       Plot.axisX({
         color: ink.muted,
         label: "seconds",
@@ -74,14 +71,15 @@ export function drawSourceQueries(outcome: SourceQueriesOutcome): string {
         insetTop: -1.5,
       }),
       Plot.ruleY([0], { stroke: ink.muted }),
-      Plot.text(bursts, {
+      Plot.text(bursts.map(highestOf), {
         fy: "contender",
-        x: "atSeconds",
-        y: "height",
-        text: ({ queries }: Burst) => showNumber(queries),
+        x: ({ fromSeconds, toSeconds }: Bin) => (fromSeconds + toSeconds) / 2,
+        y: "queries",
+        text: ({ queries }: Bin) => showNumber(queries),
         dy: -9,
         fill: colourOf,
         fontWeight: 600,
+        ...halo,
       }),
       Plot.text(titles, {
         fy: "contender",
@@ -96,38 +94,32 @@ export function drawSourceQueries(outcome: SourceQueriesOutcome): string {
   });
 }
 
-function binsOf(contender: string, queriesAtMs: readonly number[]): Bin[] {
-  const counts = new Map<number, number>();
+/** The bars of each burst. */
+function burstsOf(contender: string, queriesAtMs: readonly number[]): Bin[][] {
+  const bursts: number[][] = [];
   for (const atMs of queriesAtMs) {
-    const index = Math.max(0, Math.floor(atMs / BIN_MS));
+    const burst = bursts.at(-1);
+    if (burst && atMs - burst.at(-1)! <= BURST_GAP_MS) burst.push(atMs);
+    else bursts.push([atMs]);
+  }
+  return bursts.map((burst) => binsOf(contender, burst));
+}
+
+function binsOf(contender: string, burst: readonly number[]): Bin[] {
+  const firstMs = Math.max(0, burst[0]!);
+  const counts = new Map<number, number>();
+  for (const atMs of burst) {
+    const index = Math.max(0, Math.floor((atMs - firstMs) / BIN_MS));
     counts.set(index, (counts.get(index) ?? 0) + 1);
   }
   return [...counts].map(([index, queries]) => ({
     contender,
-    fromSeconds: (index * BIN_MS) / 1000,
-    toSeconds: ((index + 1) * BIN_MS) / 1000,
+    fromSeconds: (firstMs + index * BIN_MS) / 1000,
+    toSeconds: (firstMs + (index + 1) * BIN_MS) / 1000,
     queries,
   }));
 }
 
-function burstsOf(contender: string, queriesAtMs: readonly number[], bins: readonly Bin[]): Burst[] {
-  const groups: number[][] = [];
-  for (const atMs of queriesAtMs) {
-    const group = groups.at(-1);
-    if (group && atMs - group.at(-1)! <= BURST_GAP_MS) group.push(atMs);
-    else groups.push([atMs]);
-  }
-  return groups.map((group) => {
-    const fromSeconds = Math.floor(group[0]! / BIN_MS) * (BIN_MS / 1000);
-    const toSeconds = group.at(-1)! / 1000;
-    const own = bins.filter(
-      (bin) => bin.contender === contender && bin.fromSeconds >= fromSeconds - 1e-9 && bin.fromSeconds <= toSeconds,
-    );
-    return {
-      contender,
-      atSeconds: (fromSeconds + Math.max(...own.map((bin) => bin.toSeconds))) / 2,
-      height: Math.max(...own.map(({ queries }) => queries)),
-      queries: group.length,
-    };
-  });
+function highestOf(bins: readonly Bin[]): Bin {
+  return bins.reduce((highest, bin) => (bin.queries > highest.queries ? bin : highest));
 }

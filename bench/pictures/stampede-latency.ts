@@ -3,10 +3,13 @@ import { showNumber } from "../harness/table.js";
 import type { StampedeOutcome, StampedeRow } from "../scenarios/stampede.js";
 import { cachefence } from "../contenders/cachefence.js";
 import { ink } from "./palette.js";
-import { drawPicture } from "./picture.js";
+import { EDGE, FONT_SIZE, drawPicture } from "./picture.js";
+import { widestText } from "./text-width.js";
+import { logTicks } from "./ticks.js";
 
 const BINS = 90;
 const ROW_HEIGHT = 44;
+const GAP = 12;
 
 interface Bin {
   readonly contender: string;
@@ -23,7 +26,8 @@ export function drawStampedeLatency({ cases }: StampedeOutcome): string {
   const { name, recomputeMs } = stampede;
   const rows = [...stampede.rows].sort((a, b) => a.p99Ms.median - b.p99Ms.median);
   const longestMs = Math.max(...rows.flatMap(({ latenciesMs }) => latenciesMs));
-  const domainMs: [number, number] = [recomputeMs * 0.9, longestMs * 1.05];
+  const ticks = logTicks(recomputeMs * 0.9, longestMs);
+  const domainMs: [number, number] = [ticks[0]!, ticks.at(-1)!];
   const bins = rows.flatMap((row) => binsOf(row, domainMs));
   const colourOf = ({ contender }: { contender: string }): string =>
     contender === cachefence.name ? ink.cachefence : ink.peer;
@@ -34,21 +38,28 @@ export function drawStampedeLatency({ cases }: StampedeOutcome): string {
     subheading: `Each caller of one stampede, each row to its own height; p99: median of all rounds. ${name} recompute.`,
     width: 760,
     height: rows.length * ROW_HEIGHT + 46,
-    marginLeft: 150,
-    marginRight: 210,
+    marginLeft:
+      EDGE +
+      GAP +
+      widestText(
+        rows.map(({ contender }) => contender),
+        FONT_SIZE,
+        true,
+      ),
+    marginRight: EDGE + GAP + widestText(rows.map(outcomeOf), FONT_SIZE),
     marginTop: 8,
     marginBottom: 38,
     x: { type: "log", domain: domainMs },
     y: { axis: null, domain: [0, 1] },
     fy: { domain: rows.map(({ contender }) => contender), padding: 0.2, axis: null },
     marks: [
-      Plot.gridX({ stroke: ink.rule, strokeOpacity: 1, ticks: 6 }),
+      Plot.gridX({ stroke: ink.rule, strokeOpacity: 1, ticks }),
       Plot.axisX({
         color: ink.muted,
         label: "milliseconds",
         labelAnchor: "center",
         labelArrow: "none",
-        ticks: 6,
+        ticks,
         tickSize: 4,
         tickFormat: (ms: number) => showNumber(ms),
       }),
@@ -58,7 +69,7 @@ export function drawStampedeLatency({ cases }: StampedeOutcome): string {
         fy: "contender",
         frameAnchor: "bottom-left",
         textAnchor: "end",
-        dx: -12,
+        dx: -GAP,
         dy: -6,
         text: "contender",
         fill: textColourOf,
@@ -68,15 +79,18 @@ export function drawStampedeLatency({ cases }: StampedeOutcome): string {
         fy: "contender",
         frameAnchor: "bottom-right",
         textAnchor: "start",
-        dx: 12,
+        dx: GAP,
         dy: -6,
-        text: (row: StampedeRow) =>
-          `p99 ${showNumber(row.p99Ms.median)} ms, ${showNumber(row.recomputes.median)} ` +
-          (row.recomputes.median === 1 ? "recompute" : "recomputes"),
+        text: outcomeOf,
         fill: textColourOf,
       }),
     ],
   });
+}
+
+function outcomeOf({ p99Ms, recomputes }: StampedeRow): string {
+  const noun = recomputes.median === 1 ? "recompute" : "recomputes";
+  return `p99 ${showNumber(p99Ms.median)} ms, ${showNumber(recomputes.median)} ${noun}`;
 }
 
 /** Bins as wide as each other on the logarithmic axis. */

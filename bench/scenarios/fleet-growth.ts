@@ -8,12 +8,19 @@ import { showProgress } from "../harness/progress.js";
 import { type Spread, spreadOf } from "../harness/statistics.js";
 import { type Table, showNumber, showRounds, showSpread } from "../harness/table.js";
 import type { RunContext, Scenario } from "../scenario.js";
-import { HOLDER_COMMANDS, WAITING_PROCESS_COMMANDS, WAITING_PROCESS_MESSAGES } from "../simulate/cost-model.js";
+import {
+  HOLDER_COMMANDS,
+  LOOK_COMMANDS,
+  LOOK_SECONDS,
+  WAITING_PROCESS_COMMANDS,
+  WAITING_PROCESS_MESSAGES,
+} from "../simulate/cost-model.js";
 
 // As in the simulation of a growing fleet: a process asks 20 times a second, which is 15 times while it recomputes.
 const RECOMPUTE_MS = 700;
 const CALLERS_PER_PROCESS = 15;
 const TTL_SECONDS = 60;
+const LOOKS = Math.floor(RECOMPUTE_MS / 1000 / LOOK_SECONDS);
 // So many processes take a while to be told.
 const LEAD_MS_PER_PROCESS = 2;
 const LEAD_MS = 20;
@@ -63,7 +70,7 @@ async function run({ url, short, contenders, ...context }: RunContext): Promise<
   }
   const model = sizes.map((processes) => ({
     processes,
-    commands: HOLDER_COMMANDS + (processes - 1) * WAITING_PROCESS_COMMANDS,
+    commands: HOLDER_COMMANDS + (processes - 1) * (WAITING_PROCESS_COMMANDS + LOOKS * LOOK_COMMANDS),
     messages: (processes - 1) * WAITING_PROCESS_MESSAGES,
   }));
   return { rounds, callersPerProcess: CALLERS_PER_PROCESS, recomputeMs: RECOMPUTE_MS, rows, model };
@@ -140,7 +147,7 @@ function tables({ rounds, callersPerProcess, recomputeMs, rows, model }: FleetGr
       ]),
       notes: [
         "commands: sent by the whole fleet for one rebuild, a script counted as one; messages: wake-ups pushed by the server.",
-        `model: ${HOLDER_COMMANDS} commands of the holder, ${WAITING_PROCESS_COMMANDS} of each process that waits, and its one message.`,
+        `model: ${HOLDER_COMMANDS} commands of the holder; of each process that waits ${WAITING_PROCESS_COMMANDS}, one message, and a look every ${LOOK_SECONDS} s.`,
         "What is above it is TIME, by which a process reads the server's clock now and then.",
       ],
     },

@@ -4,6 +4,8 @@ import { failingSource } from "./failing-source.js";
 import { fleetGrowth } from "./fleet-growth.js";
 import { hitPath } from "./hit-path.js";
 import { invalidationStorm } from "./invalidation-storm.js";
+import { lists } from "./lists.js";
+import { memory } from "./memory/index.js";
 import { sourceQueries } from "./source-queries.js";
 import { stampede } from "./stampede.js";
 import { steadyLoad } from "./steady-load.js";
@@ -16,6 +18,8 @@ export const scenarios: readonly Scenario[] = [
   steadyLoad,
   invalidationStorm,
   hitPath,
+  memory,
+  lists,
   sourceQueries,
   fleetGrowth,
 ];

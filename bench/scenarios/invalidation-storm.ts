@@ -8,7 +8,7 @@ import { type Spread, mostAtOnce, mostWithin, quantile, spreadOf } from "../harn
 import { type Table, showRounds, showSpread } from "../harness/table.js";
 import type { StormOutput } from "../jobs/storm.js";
 import type { RunContext, Scenario } from "../scenario.js";
-import { countOutdatedReads } from "./outdated-reads.js";
+import { findOutdatedReads } from "./outdated-reads.js";
 
 const TTL_SECONDS = 60;
 const PROCESSES = 4;
@@ -121,7 +121,7 @@ function roundOf(outputs: readonly StormOutput[], durationMs: number): Round {
       invalidates.map(({ startedAtMs, endedAtMs }) => endedAtMs - startedAtMs),
       0.99,
     ),
-    outdatedReads: countOutdatedReads(outputs, invalidates),
+    outdatedReads: findOutdatedReads(outputs, invalidates).count,
     failures: outputs.reduce((sum, { failures }) => sum + failures, 0),
   };
 }

@@ -43,7 +43,7 @@ export function playCoordinatedCycle(
   let polls = 0;
   let joinedSeconds = waitSeconds;
   for (const arrival of arrivals) {
-    polls += Math.floor((waitSeconds - arrival) / cost.SAFETY_POLL_SECONDS);
+    polls += Math.floor((waitSeconds - arrival) / cost.LOOK_SECONDS);
     joinedSeconds += waitSeconds - arrival;
   }
   const waiting = arrivals.length + samplePoisson(random, processRate * joinedSeconds);

@@ -20,7 +20,11 @@ export function playFleetBursts({ random, print }: ExperimentContext): FleetBurs
     }
   }
   for (const wakeUp of ["push", "poll"] as const) {
-    print(wakeUp === "push" ? "\nWaiters woken by push:\n" : "\nWaiters that only poll (pub/sub denied, Cluster):\n");
+    print(
+      wakeUp === "push"
+        ? "\nWaiters woken by push:\n"
+        : "\nWaiters that only look (pub/sub denied, a holder in Python):\n",
+    );
     print(
       textTable(
         rows.filter(({ settings }) => settings.wakeUp === wakeUp),

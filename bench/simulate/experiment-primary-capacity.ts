@@ -25,14 +25,14 @@ export function tabulatePrimaryCapacity({ print }: ExperimentContext): PrimaryCa
           const speed = primaryCommandsPerSecond / cost.PRIMARY_COMMANDS_PER_SECOND;
           // An early refresh meets at most e - 1 lost claims on average at beta 1.
           const lostClaims = kind === "early" ? Math.E - 1 : 0;
-          const commands =
-            cost.HOLDER_COMMANDS -
-            1 +
+          // In simple commands; the reads that a rebuild begins with are the load of the cache.
+          const weight =
+            cost.SCRIPT_WEIGHT +
             cost.STORE_SCRIPT_WEIGHT +
-            lostClaims * cost.LOST_CLAIM_COMMANDS +
-            waitingProcesses * cost.WAITING_PROCESS_COMMANDS;
+            lostClaims * cost.LOST_CLAIM_COMMANDS * cost.SCRIPT_WEIGHT +
+            waitingProcesses * (cost.READ_COMMANDS + cost.CLAIM_COMMANDS * cost.SCRIPT_WEIGHT);
           const messageSeconds = (waitingProcesses * cost.WAITING_PROCESS_MESSAGES) / cost.PRIMARY_MESSAGES_PER_SECOND;
-          const rebuildSeconds = (commands / cost.PRIMARY_COMMANDS_PER_SECOND + messageSeconds) / speed;
+          const rebuildSeconds = (weight / cost.PRIMARY_COMMANDS_PER_SECOND + messageSeconds) / speed;
           const rebuildShare = rebuildSeconds * rebuildsPerSecond;
           const hitsPerSecond = Math.max(BUSY_TARGET - rebuildShare, 0) * primaryCommandsPerSecond;
           return { primaryCommandsPerSecond, kind, waitingProcesses, rebuildsPerSecond, rebuildShare, hitsPerSecond };

@@ -9,7 +9,7 @@ export interface BurstSettings {
   /** The first callers of the processes come within this time. */
   readonly spreadSeconds: number;
   readonly roundTripSeconds: number;
-  /** How waiters learn of the store: `push` with the safety poll, or the fallback poll alone. */
+  /** How waiters learn of the store: `push`, by a message with the value in it, or by looking alone. */
   readonly wakeUp: "push" | "poll";
 }
 
@@ -30,13 +30,12 @@ export interface Burst {
 }
 
 interface Process {
-  isSubscribed: boolean;
   isDone: boolean;
   pauseSeconds: number;
 }
 
-/** What reaches Redis, and for whom. */
-type Step = "read" | "claim" | "subscribe" | "look" | "store" | "readWoken" | "unsubscribe";
+/** What reaches Redis, and for whom. A waiter looks by claiming again. */
+type Step = "read" | "claim" | "store";
 
 /**
  * Every process of a fleet asks for one cold key at about the same time: after a deploy, a flush, an invalidate of a hot
@@ -46,7 +45,7 @@ export function playBurst(random: Random, settings: BurstSettings): Burst {
   const halfTripSeconds = settings.roundTripSeconds / 2;
   const primary = new RedisPrimary();
   const arrivals = new EventQueue<{ readonly step: Step; readonly process: Process }>();
-  const subscribed: Process[] = [];
+  const audience = new Set<Process>();
   const valuesSeconds: number[] = [];
   let isClaimed = false;
   // From the store's arrival on: whatever arrives later is served after it.
@@ -61,10 +60,9 @@ export function playBurst(random: Random, settings: BurstSettings): Burst {
     if (process.isDone) return;
     process.isDone = true;
     valuesSeconds.push(atSeconds);
-    if (process.isSubscribed) send(atSeconds, "unsubscribe", process);
   };
   const nextPauseSeconds = (process: Process): number => {
-    if (process.isSubscribed) return cost.SAFETY_POLL_SECONDS;
+    if (settings.wakeUp === "push") return cost.LOOK_SECONDS;
     const pauseSeconds = process.pauseSeconds;
     process.pauseSeconds = Math.min(
       pauseSeconds * cost.FALLBACK_POLL_SECONDS.factor,
@@ -74,65 +72,45 @@ export function playBurst(random: Random, settings: BurstSettings): Burst {
   };
 
   for (let started = 0; started < settings.processes; started++) {
-    const process = { isSubscribed: false, isDone: false, pauseSeconds: cost.FALLBACK_POLL_SECONDS.first };
+    const process = { isDone: false, pauseSeconds: cost.FALLBACK_POLL_SECONDS.first };
     send(random.uniform() * settings.spreadSeconds, "read", process);
   }
 
   for (let arrival = arrivals.next(); arrival !== undefined; arrival = arrivals.next()) {
     const { atSeconds } = arrival;
     const { step, process } = arrival.event;
-    const replySeconds = (commands: number): number => primary.serve(atSeconds, commands) + halfTripSeconds;
+    // Its value has come by message meanwhile: it does not look any more.
+    if (process.isDone) continue;
     switch (step) {
       case "read": {
-        const repliedSeconds = replySeconds(cost.READ_COMMANDS);
+        const repliedSeconds = primary.serve(atSeconds) + halfTripSeconds;
         if (isStored) finish(repliedSeconds, process);
         else send(repliedSeconds, "claim", process);
         break;
       }
       case "claim": {
-        const repliedSeconds = replySeconds(cost.CLAIM_COMMANDS);
-        if (isStored) finish(repliedSeconds, process);
-        else if (isClaimed) send(repliedSeconds, settings.wakeUp === "push" ? "subscribe" : "look", process);
-        else {
+        const repliedSeconds = primary.serve(atSeconds, cost.SCRIPT_WEIGHT) + halfTripSeconds;
+        if (isStored) send(repliedSeconds, "read", process);
+        else if (!isClaimed) {
           isClaimed = true;
           storeSentSeconds = repliedSeconds + settings.deltaSeconds;
           send(storeSentSeconds, "store", process);
+        } else {
+          if (settings.wakeUp === "push") audience.add(process);
+          send(repliedSeconds + nextPauseSeconds(process), "claim", process);
         }
         break;
       }
-      case "subscribe": {
-        const repliedSeconds = replySeconds(1);
-        process.isSubscribed = true;
-        subscribed.push(process);
-        send(repliedSeconds, "look", process);
-        break;
-      }
-      case "look": {
-        // Woken in the meantime: this is the safety poll of somebody who waits no longer.
-        if (process.isDone) break;
-        const repliedSeconds = replySeconds(cost.LOOK_COMMANDS);
-        if (isStored) finish(repliedSeconds, process);
-        else send(repliedSeconds + nextPauseSeconds(process), "look", process);
-        break;
-      }
       case "store": {
-        const published = primary.storeAndPublish(atSeconds, subscribed.length);
+        const published = primary.storeAndPublish(atSeconds, audience.size);
         isStored = true;
         storedSeconds = published.storedSeconds;
-        process.isDone = true;
-        valuesSeconds.push(storedSeconds + halfTripSeconds);
-        subscribed.forEach((waiter, place) => {
-          const handedSeconds = storedSeconds + (place + 1) * published.messageSeconds;
-          if (!waiter.isDone) send(handedSeconds + halfTripSeconds, "readWoken", waiter);
+        finish(storedSeconds + halfTripSeconds, process);
+        [...audience].forEach((waiter, place) => {
+          finish(storedSeconds + (place + 1) * published.messageSeconds + halfTripSeconds, waiter);
         });
         break;
       }
-      case "readWoken":
-        if (!process.isDone) finish(replySeconds(cost.READ_COMMANDS), process);
-        break;
-      case "unsubscribe":
-        primary.serve(atSeconds, 1);
-        break;
     }
   }
 

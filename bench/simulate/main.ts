@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import * as costModel from "./cost-model.js";
 import type { ExperimentContext } from "./experiment.js";
+import { compareCopies, playCopies, tabulateFences } from "./experiment-copies.js";
 import { compareWithClosedForms } from "./experiment-closed-forms.js";
 import { playFleetBursts } from "./experiment-fleet-burst.js";
 import { growFleet } from "./experiment-fleet-growth.js";
@@ -36,7 +37,7 @@ const tookSeconds = (): number => (performance.now() - startedMs) / 1000;
 let parts = 0;
 function play<Rows>(title: string, experiment: (context: ExperimentContext) => Rows): Rows {
   parts++;
-  process.stderr.write(`[${tookSeconds().toFixed(1)} s] part ${String(parts)} of 10: ${title}\n`);
+  process.stderr.write(`[${tookSeconds().toFixed(1)} s] part ${String(parts)} of 13: ${title}\n`);
   console.log(`\n## ${title}\n`);
   // A stream of its own, so that a change to one part leaves the numbers of the others as they were.
   const random = new Random((seed + parts * 0x9e3779b1) >>> 0);
@@ -55,9 +56,12 @@ const played = {
   zipf: play("Hot and cool keys", playZipfKeys),
   primaryCapacity: play("What one primary carries, busy for 70% of its time", tabulatePrimaryCapacity),
   measured: play("Measured and simulated: 50 workers over 280 s, ttl 20 s, recompute 500 ms", compareWithMeasured),
+  copies: play("A hot key with copies in memory: 1,000 requests/s a process, lease 1 s", playCopies),
+  fences: play("Fences that one primary carries, busy for 70% of its time", tabulateFences),
+  copyReads: play("Measured and simulated: copies of one hot key", compareCopies),
 };
 const results: SimulationResults = {
-  ...{ format: 1, seed, isShort, tookSeconds: tookSeconds(), costModel: { ...costModel } },
+  ...{ format: 2, seed, isShort, tookSeconds: tookSeconds(), costModel: { ...costModel } },
   ...played,
 };
 

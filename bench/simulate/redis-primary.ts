@@ -19,22 +19,19 @@ export class RedisPrimary {
     return this.#messages;
   }
 
-  /** Serves commands that arrive together; must be called in the order of arrival. Returns when the last is done. */
-  serve(arriveSeconds: number, commands: number): number {
-    this.#commands += commands;
-    return this.#work(arriveSeconds, commands / PRIMARY_COMMANDS_PER_SECOND);
+  /** Serves a command; must be called in the order of arrival. Returns when it is done. */
+  serve(arriveSeconds: number, weight = 1): number {
+    this.#commands++;
+    return this.#work(arriveSeconds, weight / PRIMARY_COMMANDS_PER_SECOND);
   }
 
-  /** Runs the store script and hands its message to every subscriber, one after the other. */
-  storeAndPublish(
-    arriveSeconds: number,
-    subscribers: number,
-  ): { readonly storedSeconds: number; messageSeconds: number } {
+  /** Runs the store script and hands its message to everybody in the audience, one after the other. */
+  storeAndPublish(arriveSeconds: number, waiters: number): { readonly storedSeconds: number; messageSeconds: number } {
     this.#commands++;
-    this.#messages += subscribers;
+    this.#messages += waiters;
     const storedSeconds = this.#work(arriveSeconds, STORE_SCRIPT_WEIGHT / PRIMARY_COMMANDS_PER_SECOND);
     const messageSeconds = 1 / PRIMARY_MESSAGES_PER_SECOND;
-    this.#work(storedSeconds, subscribers * messageSeconds);
+    this.#work(storedSeconds, waiters * messageSeconds);
     return { storedSeconds, messageSeconds };
   }
 

@@ -1,4 +1,5 @@
 import type { ClosedFormRow } from "./experiment-closed-forms.js";
+import type { CopiesRow, CopyReadsRow, FenceCapacityRow } from "./experiment-copies.js";
 import type { FleetBurstRow } from "./experiment-fleet-burst.js";
 import type { FleetGrowthRow } from "./experiment-fleet-growth.js";
 import type { LoadGridRow } from "./experiment-load-grid.js";
@@ -24,7 +25,7 @@ import type { ZipfRow } from "./experiment-zipf.js";
  */
 export interface SimulationResults {
   /** Changes when a field changes its meaning. */
-  readonly format: 1;
+  readonly format: 2;
   readonly seed: number;
   readonly isShort: boolean;
   readonly tookSeconds: number;
@@ -40,4 +41,7 @@ export interface SimulationResults {
   readonly zipf: readonly ZipfRow[];
   readonly primaryCapacity: readonly PrimaryCapacityRow[];
   readonly measured: readonly MeasuredRow[];
+  readonly copies: readonly CopiesRow[];
+  readonly fences: readonly FenceCapacityRow[];
+  readonly copyReads: readonly CopyReadsRow[];
 }

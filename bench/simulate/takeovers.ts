@@ -1,9 +1,9 @@
-import { SAFETY_POLL_SECONDS } from "./cost-model.js";
+import { LOOK_SECONDS } from "./cost-model.js";
 import { EventQueue } from "./event-queue.js";
 
 /**
  * How many waiting processes lose patience and rebuild, when the holder stores `storedSeconds` after the window of waiting
- * began. A waiter waits `waitForLock` for one holder; it notices a new one by its safety poll and then waits anew, but
+ * began. A waiter waits `waitForLock` for one holder; it notices a new one by its next look and then waits anew, but
  * `2 * waitForLock` in all. What a taker recomputes is not stored before the first holder's value: both take as long.
  *
  * A lower bound for recomputes longer than `4 * waitForLock`: callers that join a taker's rebuild and give that up in
@@ -29,8 +29,8 @@ export function countTakeovers(
     const lastSeconds = arrivedSeconds + 2 * waitForLockSeconds;
     if (waiter.knownHolder < takeovers && atSeconds < lastSeconds) {
       waiter.knownHolder = takeovers;
-      const pollsBefore = Math.ceil((takenSeconds - arrivedSeconds) / SAFETY_POLL_SECONDS);
-      const noticedSeconds = Math.min(arrivedSeconds + pollsBefore * SAFETY_POLL_SECONDS, atSeconds);
+      const pollsBefore = Math.ceil((takenSeconds - arrivedSeconds) / LOOK_SECONDS);
+      const noticedSeconds = Math.min(arrivedSeconds + pollsBefore * LOOK_SECONDS, atSeconds);
       patienceEnds.add(Math.min(noticedSeconds + waitForLockSeconds, lastSeconds), waiter);
     } else {
       takeovers++;

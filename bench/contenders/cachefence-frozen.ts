@@ -1,0 +1,13 @@
+import { LRUCache } from "lru-cache";
+import type { Contender } from "../contender.js";
+import { FENCE_PROMISE, cachefenceVersion, openCacheFence } from "./open-cachefence.js";
+
+export const cachefenceFrozen: Contender = {
+  module: import.meta.url,
+  name: "cachefence, frozen",
+  version: cachefenceVersion,
+  configuration:
+    "new CacheFence(ioredis, { memory: new LRUCache({ max: 10_000 }), values: 'frozen' }): one frozen object for all callers",
+  promise: FENCE_PROMISE,
+  open: (url) => openCacheFence(url, { memory: new LRUCache<string, object>({ max: 10_000 }), values: "frozen" }),
+};
