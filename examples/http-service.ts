@@ -27,7 +27,7 @@ try {
   const app = await createService({ redis, database, namespace, isCached: process.env.CACHE !== "off" });
   // Undone first: no new request, the open ones answered, rebuilds in the background ended; then the connections.
   cleanup.defer(() => app.close());
-  console.log(`Listening on ${await app.listen({ port: Number(process.env.PORT ?? 3000) })}`);
+  console.log(`Listening on ${await app.listen({ port: Number(process.env.PORT ?? 3000) })} (open it in a browser)`);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   await cleanup.run();

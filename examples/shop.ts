@@ -121,7 +121,8 @@ try {
   const whole = { type: "integer", minimum: 1, maximum: 1_000_000 };
   const category = { type: "string", enum: CATEGORIES };
   const ids = { type: "string", pattern: "^\\d{1,7}(,\\d{1,7}){0,99}$" };
-  const object = (properties: object) => ({ type: "object", properties, required: Object.keys(properties) });
+  const strict = { type: "object", additionalProperties: false };
+  const object = (properties: object) => ({ ...strict, properties, required: Object.keys(properties) });
 
   app.get<{ Params: { id: number } }>(
     "/products/:id",
@@ -184,7 +185,10 @@ try {
     await cache.close();
   });
   console.log(`Redis: ${server.description}.`);
-  console.log(`Listening on ${await app.listen({ port: Number(process.env.PORT ?? 3000) })}`);
+  const address = await app.listen({ port: Number(process.env.PORT ?? 3000) });
+  console.log(`Listening on ${address}`);
+  for (const path of ["categories/garden/1", "products?ids=1,2,3", "queries"])
+    console.log(`  curl -i "${address}/${path}"`);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   await cleanup.run();

@@ -1,8 +1,10 @@
 import { constants } from "node:os";
 import { performance } from "node:perf_hooks";
 import { actOne } from "./stampede-demo/act-1-one-process.js";
-import { actTwo, explainNoFleet } from "./stampede-demo/act-2-fleet.js";
+import { actTwo } from "./stampede-demo/act-2-fleet.js";
 import { actThree } from "./stampede-demo/act-3-hot-key.js";
+import { actFour } from "./stampede-demo/act-4-memory.js";
+import { explainNoServer, tellHowToGoOn } from "./stampede-demo/words.js";
 import { Cleanup } from "./support/cleanup.js";
 import { connectCounting } from "./stampede-demo/counting-client.js";
 import { type DemoOptions, helpText, parseFlags, UsageError } from "./stampede-demo/flags.js";
@@ -19,6 +21,7 @@ async function perform(options: DemoOptions, cleanup: Cleanup): Promise<void> {
   output.line();
   const server = await chooseServer(cleanup);
   output.paragraph(`Redis: ${server.description}.`);
+  if (!process.env.REDIS_URL) output.paragraph("To take another: REDIS_URL=redis://host:6379 npm run demo");
 
   // Before anything is promised: a server that cannot be reached ends the demo here.
   (await connectCounting(server)).redis.disconnect();
@@ -31,16 +34,20 @@ async function perform(options: DemoOptions, cleanup: Cleanup): Promise<void> {
   await actOne(stage);
   output.line();
   if (server.kind === "server") await actTwo({ ...stage, server });
-  else explainNoFleet(output);
+  else explainNoServer("Act 2: a fleet", output);
   output.line();
   await actThree(stage);
+  output.line();
+  if (server.kind === "server") await actFour({ ...stage, server });
+  else explainNoServer("Act 4: memory", output);
 
   await cleanup.run();
   output.line();
   output.paragraph(
-    `That took ${Math.round((performance.now() - beganMs) / 1000)} s; the keys of the demo are removed. ` +
-      "Next: README.md shows the twenty lines that put this into your service.",
+    `That took ${Math.round((performance.now() - beganMs) / 1000)} s; the keys of the demo are removed.`,
   );
+  output.line();
+  tellHowToGoOn(output);
 }
 
 const cleanup = new Cleanup();

@@ -24,7 +24,7 @@ try {
   await page.locator('[data-side="cachefence"][data-state="done"]').waitFor({ timeout: LONGEST_HERD_MS });
   for (const colorScheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme });
-    const { y, height } = (await page.locator("main").boundingBox())!;
+    const { y, height } = (await page.locator(".sides").boundingBox())!;
     const path = fileURLToPath(new URL(`../../docs/pictures/example-page-${colorScheme}.png`, import.meta.url));
     // The heading, the button and the two sides: what lies below is another matter.
     await page.screenshot({ path, fullPage: true, clip: { x: 0, y: 0, width: WIDTH, height: y + height + 16 } });

@@ -43,11 +43,3 @@ export async function actTwo({ server, options, keys, cleanup, output }: Stage<R
   output.line();
   output.line(rows.map((row) => formatCount(row.queries)).join(" -> "));
 }
-
-export function explainNoFleet(output: Stage["output"]): void {
-  output.line("Act 2: a fleet (left out)");
-  output.paragraph(
-    "A Redis in memory lives inside this one process, so other processes cannot share it. " +
-      "Start Redis, set REDIS_URL, or put redis-server or valkey-server on PATH, and run the demo again to see it.",
-  );
-}

@@ -17,7 +17,8 @@ const MIN_QUERIES_PER_TTL = 10;
 export const helpText = `Usage: npm run demo -- [flags]
 
 Shows what happens when many callers ask for one cached value that is not there:
-first in one process, then in several, then around the expiry of a hot key.
+first in one process, then in several, then around the expiry of a hot key;
+and what is left of the reads when processes keep copies in memory.
 
   --callers <n>     callers at once in act 1; half as many in each process
                     in act 2 (2 to 20000, default 500)

@@ -6,7 +6,4 @@ export type ToWorker =
 
 /** A query is reported as it begins; messages keep their order, so all of them have come when "done" comes. */
 export type FromWorker =
-  | { readonly type: "prepared" }
-  | { readonly type: "query" }
-  | { readonly type: "done"; readonly herd: MeasuredHerd }
-  | { readonly type: "failed"; readonly message: string };
+  { readonly type: "prepared" } | { readonly type: "query" } | { readonly type: "done"; readonly herd: MeasuredHerd };

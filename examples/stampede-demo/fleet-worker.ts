@@ -1,6 +1,7 @@
 import { Cleanup } from "../support/cleanup.js";
 import type { FromWorker, ToWorker } from "./fleet-messages.js";
 import { type MeasuredHerd, prepareHerd } from "./measured-herd.js";
+import { handleMessages } from "./worker-process.js";
 
 // One of the processes of act 2, forked by fleet.ts.
 
@@ -20,12 +21,4 @@ async function handle(message: ToWorker): Promise<void> {
   }
 }
 
-process.on("message", (message: ToWorker) => {
-  handle(message).catch((error: unknown) => {
-    report({ type: "failed", message: error instanceof Error ? error.message : String(error) });
-  });
-});
-// The parent has gone, in whatever way.
-process.on("disconnect", () => process.exit());
-// Ctrl-C reaches the whole process group; the parent decides when its workers end.
-process.on("SIGINT", () => undefined);
+handleMessages(handle);

@@ -5,6 +5,7 @@ import type { Cleanup } from "../support/cleanup.js";
 import type { FromWorker, ToWorker } from "./fleet-messages.js";
 import type { HerdPlan, MeasuredHerd } from "./measured-herd.js";
 import type { RealServer } from "./server-choice.js";
+import { end, exchange } from "./worker-process.js";
 
 const workerPath = fileURLToPath(new URL("fleet-worker.ts", import.meta.url));
 
@@ -57,36 +58,4 @@ export class Fleet {
   ): Promise<readonly T[]> {
     return Promise.all(this.#workers.map((worker, index) => exchange(worker, message(index), answerOf)));
   }
-}
-
-function exchange<T>(
-  worker: ChildProcess,
-  message: ToWorker,
-  answerOf: (message: FromWorker) => T | undefined,
-): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const stop = () => worker.off("message", onMessage).off("exit", onExit);
-    const onExit = (code: number | null, signal: NodeJS.Signals | null) => {
-      stop();
-      reject(new Error(`A process of the fleet ended by itself (${signal ?? `exit code ${String(code)}`})`));
-    };
-    const onMessage = (received: unknown) => {
-      const reply = received as FromWorker;
-      const answer = answerOf(reply);
-      if (answer === undefined && reply.type !== "failed") return;
-      stop();
-      if (answer !== undefined) resolve(answer);
-      else if (reply.type === "failed") reject(new Error(`A process of the fleet failed: ${reply.message}`));
-    };
-    worker.on("message", onMessage).on("exit", onExit);
-    // Its failure comes to the same as the exit that is its cause.
-    worker.send(message, () => undefined);
-  });
-}
-
-async function end(worker: ChildProcess): Promise<void> {
-  if (worker.exitCode !== null || worker.signalCode !== null) return;
-  const gone = new Promise((resolve) => worker.once("exit", resolve));
-  worker.kill("SIGKILL");
-  await gone;
 }

@@ -11,6 +11,7 @@ export class OwnKeys {
     const key = this.#prefix + suffix;
     this.#names.add(key);
     this.#names.add(`${key}:lock`);
+    this.#names.add(`${key}:audience`);
     return key;
   }
 

@@ -11,6 +11,14 @@ export interface RealServer {
 }
 
 export const DEFAULT_PORT = 6379;
+/** How to get a server, a line for each way. */
+export const WAYS_TO_REDIS: readonly string[] = [
+  "Docker          docker run --rm -p 6379:6379 redis:7",
+  "Debian, Ubuntu  sudo apt-get install redis-server",
+  "macOS           brew install redis && brew services start redis",
+  "elsewhere       set REDIS_URL=redis://host:6379",
+];
+
 const PROBE_TIMEOUT_MS = 500;
 
 /** `REDIS_URL`, else what answers at localhost:6379, else a server from PATH, which the clean-up ends; else undefined. */
@@ -34,7 +42,7 @@ export async function findRealServer(cleanup: Cleanup): Promise<RealServer | und
 export async function needRealServer(cleanup: Cleanup): Promise<RealServer> {
   const server = await findRealServer(cleanup);
   if (server !== undefined) return server;
-  throw new Error("No Redis: set REDIS_URL, or put redis-server or valkey-server on PATH");
+  throw new Error(`This example needs a Redis server:\n  ${WAYS_TO_REDIS.join("\n  ")}`);
 }
 
 function withoutCredentials(url: string): string {

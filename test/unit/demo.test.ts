@@ -102,7 +102,11 @@ describeOwnRedis("the demo on a server", () => {
       expect(requests).toBeGreaterThan(0);
       expect(renewals).toBeGreaterThan(0);
       expect(renewals).toBeLessThan(figures(stdout, 3, "naive cache-aside")[1] ?? 0);
-      expect(stdout).toContain("README.md");
+      // Copies serve every read, and an invalidate in one process reaches those of the other.
+      for (const label of ["first process", "second process"])
+        expect(figures(stdout, 4, label)).toEqual([2_000, 2_000, 0]);
+      expect(stdout).toMatch(/^20 fences: 20 new prices, 0 old$/m);
+      expect(stdout).toMatch(/^How to go on\n {2}README\.md /m);
       expect(await redis.keys("*")).toEqual(["somebody-elses"]);
       expect(await redis.get("somebody-elses")).toBe("stays");
     },
@@ -128,7 +132,9 @@ describeOwnRedis("the demo on a server", () => {
       // That server would be somebody's, and the demo would rightly use it.
       if (await isUp(6379)) return;
       const demo = startDemo(smallFlags, {});
-      const port = Number(/own on port (\d+)/.exec(await demo.until(/^Act 1/m))?.[1]);
+      const opening = await demo.until(/^Act 1/m);
+      const port = Number(/own on port (\d+)/.exec(opening)?.[1]);
+      expect(opening).toContain("To take another: REDIS_URL=redis://host:6379 npm run demo");
       expect(await isUp(port)).toBe(true);
       demo.child.kill("SIGTERM");
 
@@ -155,7 +161,7 @@ describe("the demo without a server", () => {
   afterAll(() => rmSync(emptyDirectory, { recursive: true }));
 
   it(
-    "runs in memory and says why the fleet is left out",
+    "runs in memory, says what is left out for want of a server, and how to get one",
     async () => {
       // With a server there, the demo would rightly use it.
       if (await isUp(6379)) return;
@@ -166,7 +172,11 @@ describe("the demo without a server", () => {
       expect(stdout).toMatch(/^Redis: in memory/m);
       expect(stdout).toMatch(/^40 -> 1$/m);
       expect(stdout).toMatch(/^Act 2: a fleet \(left out\)\nA Redis in memory lives inside this one process/m);
+      for (const way of ["Docker ", "Debian, Ubuntu ", "macOS ", "elsewhere .*REDIS_URL"]) {
+        expect(stdout).toMatch(new RegExp(`^ {2}${way}`, "m"));
+      }
       expect(stdout).toMatch(/^Act 3/m);
+      expect(stdout).toMatch(/^Act 4: memory \(left out\)$/m);
     },
     testTimeoutMs,
   );

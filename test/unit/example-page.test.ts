@@ -21,7 +21,7 @@ interface Contrast {
   readonly contrast: number;
   readonly isDark: boolean;
 }
-const TEXTS = ["h1", "header p", "#verdict", ".side p", ".side dd", ".total strong", "dt", "a", "pre", "footer"];
+const TEXTS = ["h1", "header p", "#verdict", ".side p", ".figures strong", ".total strong", "dt", "a", "pre", "footer"];
 const COLOURED = [".buttons button", "form button", '[data-side="cachefence"] strong'];
 // By the formula of WCAG 2.
 const CONTRASTS = `(() => {

@@ -1,6 +1,6 @@
 import { waitersOf } from "../support/audience.js";
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -23,6 +23,14 @@ function runExample(
   const env = { ...process.env, NO_COLOR: "1", ...environment };
   return run(process.execPath, ["--import", "tsx", ...arguments_], { cwd: root, env });
 }
+
+it("leaves no example out: each is run by a test that names it", async () => {
+  const tests = (await readdir(join(root, "test"), { recursive: true })).filter((name) => name.endsWith(".test.ts"));
+  const texts = await Promise.all(tests.map((name) => readFile(join(root, "test", name), "utf8")));
+  const examples = (await readdir(join(root, "examples"))).filter((name) => name.endsWith(".ts"));
+  expect(examples).toContain("shop.ts");
+  expect(examples.filter((name) => !texts.some((text) => text.includes(name)))).toEqual([]);
+});
 
 describeRedis("examples/serializers.ts", (redisUrl) => {
   it("brings back through each serializer what was stored", async () => {
