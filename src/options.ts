@@ -73,14 +73,13 @@ export interface GetOrSetOptions<T = any> extends ServeOptions<T> {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Options of one `set`. */
 /** Options of one `getOrSetMany`. */
-
 export interface GetOrSetManyOptions<I, T = any> extends Omit<GetOrSetOptions<T>, "tags"> {
   /** The same tags for all items, or a function that names those of each. */
   readonly tags?: readonly string[] | ((item: I) => readonly string[]) | undefined;
 }
 
+/** Options of one `set`. */
 export interface SetOptions<T = any> {
   /** The groups that the entry is in, as in {@link GetOrSetOptions.tags}. Left out: none. */
   readonly tags?: readonly string[] | undefined;

@@ -10,7 +10,7 @@ export const products = cache.define({
   recomputeMany: (ids, { signal }) => db.products(ids, signal), // in the order of ids, undefined for an unknown one
   ttl: (product) => (product ? 60 : 5),
   tags: ["catalogue"],
-  staleFor: 300,
+  staleFor: (product) => (product ? 300 : 0),
 });
 
 export async function renameProduct(id: number, name: string): Promise<void> {

@@ -11,7 +11,7 @@ const TTL = 60;
 
 /** What a browser, a CDN and a person with a debugger may know of an entry that lives for TTL seconds. */
 function cacheHeaders({ remaining, source }: CachedEntry<unknown>): Record<string, string> {
-  const left = Math.floor(remaining); // negative past the expiry
+  const left = Math.round(remaining); // negative past the expiry
   const found = { memory: "hit", redis: "hit", stale: "hit", rebuild: "fwd=miss", source: "fwd=miss" }[source];
   return {
     "cache-control": `public, max-age=${TTL}`,
