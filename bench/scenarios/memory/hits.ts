@@ -96,7 +96,8 @@ async function readOnce(contender: Contender, fleet: Fleet, hitCase: HitCase): P
 }
 
 export function tableOfHits({ rounds, cases: outcomes }: MemoryHitsOutcome): Table[] {
-  const contenders = outcomes[0]?.rows.map(({ contender }) => contender) ?? [];
+  if (outcomes.length === 0) return [];
+  const contenders = outcomes[0]!.rows.map(({ contender }) => contender);
   return [
     {
       title: `Hits from memory, a second and against GET (${showRounds(rounds)})`,
