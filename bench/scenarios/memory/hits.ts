@@ -44,7 +44,7 @@ export interface MemoryHitsOutcome {
 export const hitContenders: readonly Contender[] = [bareMap, bareGet, ...memoryTiers];
 
 export async function measureMemoryHits(context: RunContext): Promise<MemoryHitsOutcome> {
-  const rounds = context.rounds ?? (context.short ? 1 : 4);
+  const rounds = context.rounds ?? (context.short ? 1 : 3);
   const contenders = hitContenders.filter((contender) => context.contenders.includes(contender));
   showProgress("starting a process for each contender");
   const fleets = await startFleets(contenders, 1, context.url);
