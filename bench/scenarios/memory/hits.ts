@@ -11,6 +11,8 @@ import type { RunContext } from "../../scenario.js";
 
 const TTL_SECONDS = 3600;
 const SLICE_MS = 300;
+// Once for each contender and case, until the code has been compiled for it.
+const WARM_UP_MS = 600;
 // Of cachefence: as long as a lease, so that each copy is renewed once in it.
 const LEASE_MS = 1_000;
 
@@ -79,7 +81,7 @@ async function fillKeys(contender: Contender, fleet: Fleet, hitCase: HitCase): P
   const { valueBytes, callers } = hitCase;
   const keys = keysOf(contender, hitCase);
   await fleet.run("fill", { keys, valueBytes, ttlSeconds: TTL_SECONDS });
-  await fleet.run("readTurns", { keys, callers, ttlSeconds: TTL_SECONDS, durationMs: SLICE_MS });
+  await fleet.run("readTurns", { keys, callers, ttlSeconds: TTL_SECONDS, durationMs: WARM_UP_MS });
 }
 
 /** Hits a second of one slice. */
