@@ -12,7 +12,7 @@ export interface CommandLine {
 
 export const USAGE = `npm run bench -- [scenario ...] [options]
 
-  --short               the small sizes: everything within two minutes
+  --short               the small sizes: everything within three minutes
   --contenders a,b      only contenders whose name contains one of these
   --cases a,b           only cases whose name contains one of these
   --rounds n            this many rounds instead of the scenario's own number

@@ -19,10 +19,12 @@ const MARKER = "cachefence-bench:counted";
  */
 export async function countCommands<T>(url: string, run: () => Promise<T>): Promise<Counted<T>> {
   const redis = new Redis(url);
-  await redis.ping();
   const monitor = await redis.monitor();
   const sent: CommandCounts = {};
   const subscriptions = new SubscriptionLedger();
+  const channels = (await redis.pubsub("CHANNELS")) as string[];
+  const listeners = (await redis.pubsub("NUMSUB", ...channels)) as (string | number)[];
+  channels.forEach((channel) => subscriptions.begin(channel, Number(listeners[listeners.indexOf(channel) + 1])));
   const caughtUp = new Promise<void>((resolve) => {
     monitor.on("monitor", (_time: string, [givenName = "", ...given]: string[], source: string) => {
       if (given[0] === MARKER) return resolve();

@@ -94,7 +94,7 @@ test("an axis reaches its data", () => {
 });
 
 test("labels meet neither each other nor another's point", () => {
-  const points = [0, 12, 24].map((x) => ({ x: 100 + x, y: 50, width: 80, height: 14 }));
+  const points = [100, 100, 106].map((x) => ({ x, y: 50, width: 80, height: 14 }));
   const places = placeLabels(points, { left: 0, right: 300, top: 0, bottom: 100 });
   places.forEach((one, i) =>
     places.slice(i + 1).forEach((other) => {

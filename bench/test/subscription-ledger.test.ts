@@ -13,3 +13,14 @@ test("counts a message for each listener of the channel at the moment of the pub
   ledger.follow("publish", ["b", "one listens"], "3");
   assert.equal(ledger.pushed, 4);
 });
+
+test("counts those who listened before the first command that it saw, until they leave", () => {
+  const ledger = new SubscriptionLedger();
+  ledger.begin("a", 1);
+  ledger.follow("publish", ["a", "one listens"], "lua");
+  ledger.follow("subscribe", ["a"], "2");
+  ledger.follow("publish", ["a", "two listen"], "lua");
+  ledger.follow("unsubscribe", ["a"], "1");
+  ledger.follow("publish", ["a", "one listens"], "lua");
+  assert.equal(ledger.pushed, 4);
+});

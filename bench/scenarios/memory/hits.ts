@@ -11,6 +11,8 @@ import type { RunContext } from "../../scenario.js";
 
 const TTL_SECONDS = 3600;
 const SLICE_MS = 300;
+// Once for each contender and case, until the code has been compiled for it.
+const WARM_UP_MS = 600;
 // Of cachefence: as long as a lease, so that each copy is renewed once in it.
 const LEASE_MS = 1_000;
 
@@ -44,7 +46,7 @@ export interface MemoryHitsOutcome {
 export const hitContenders: readonly Contender[] = [bareMap, bareGet, ...memoryTiers];
 
 export async function measureMemoryHits(context: RunContext): Promise<MemoryHitsOutcome> {
-  const rounds = context.rounds ?? (context.short ? 1 : 4);
+  const rounds = context.rounds ?? (context.short ? 1 : 3);
   const contenders = hitContenders.filter((contender) => context.contenders.includes(contender));
   showProgress("starting a process for each contender");
   const fleets = await startFleets(contenders, 1, context.url);
@@ -79,7 +81,7 @@ async function fillKeys(contender: Contender, fleet: Fleet, hitCase: HitCase): P
   const { valueBytes, callers } = hitCase;
   const keys = keysOf(contender, hitCase);
   await fleet.run("fill", { keys, valueBytes, ttlSeconds: TTL_SECONDS });
-  await fleet.run("readTurns", { keys, callers, ttlSeconds: TTL_SECONDS, durationMs: SLICE_MS });
+  await fleet.run("readTurns", { keys, callers, ttlSeconds: TTL_SECONDS, durationMs: WARM_UP_MS });
 }
 
 /** Hits a second of one slice. */
@@ -96,7 +98,8 @@ async function readOnce(contender: Contender, fleet: Fleet, hitCase: HitCase): P
 }
 
 export function tableOfHits({ rounds, cases: outcomes }: MemoryHitsOutcome): Table[] {
-  const contenders = outcomes[0]?.rows.map(({ contender }) => contender) ?? [];
+  if (outcomes.length === 0) return [];
+  const contenders = outcomes[0]!.rows.map(({ contender }) => contender);
   return [
     {
       title: `Hits from memory, a second and against GET (${showRounds(rounds)})`,

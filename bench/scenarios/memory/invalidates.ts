@@ -24,7 +24,7 @@ const CALM_PAUSE_MS = 8;
 const FROZEN_KEYS = 5;
 // Longer than the lease of a copy: a fence has to do without the frozen process.
 const FROZEN_MS = 1_500;
-const LOST_KEYS = 8;
+const LOST_KEYS = 5;
 const LOST_PAUSE_MS = 120;
 // A fence of cachefence waits for a lease where nobody confirms; others have long resolved.
 const LONGEST_CUT_MS = 100;
