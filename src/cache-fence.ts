@@ -67,15 +67,17 @@ interface Call {
   readonly options: ResolvedCallOptions;
   readonly recompute: () => Promise<Recomputed>;
   /** Called as soon as it is known that its own recompute is not called now. */
-  readonly onWaiting?: () => void;
+  onWaiting: (() => void) | undefined;
   /** Called before it sends what claims a lock: others of its list do at the same time. */
-  readonly beforeClaim?: () => void;
+  beforeClaim: (() => void) | undefined;
   /** When it began, on the line of moments. */
   readonly began: number;
   /** What its tags stood at when it last looked; undefined if that failed. */
   tags: string | undefined;
   /** When it first found nothing to serve, by the monotonic clock: its patience counts from there. */
   askedMs: number | undefined;
+  /** What it has found already, with the others of its list. */
+  look: Look | undefined;
   /** The copy that it is to be served has been drawn for, and is due. */
   isDue: boolean;
   /** It has been served, and its refresh goes on in the background. */
@@ -291,26 +293,44 @@ export class CacheFence {
       checkKey(key);
       const resolved = tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) };
       const call = this.#call(key, lifetime, () => batch.ask(item), resolved);
-      return { ...call, onWaiting: () => batch.decided(item), beforeClaim: hold };
+      call.onWaiting = () => batch.decided(item);
+      call.beforeClaim = hold;
+      return call;
     });
     hold();
-    const settled = await Promise.allSettled(
-      calls.map(async (call, index) => {
-        try {
-          return (await this.#answer(call, valueOf)) as T;
-        } catch (error) {
-          throw ofItem(error, call.key);
-        } finally {
-          if (!call.isRefreshing) batch.decided(each[index]!);
-        }
-      }),
-    );
+    const looks = Promise.allSettled(calls.map((call) => this.#look(call)));
+    const found = await (shared.signal === undefined ? looks : untilAborted(shared.signal, () => looks));
+    const settled = found.map((look, index) => {
+      const call = calls[index]!;
+      const item = each[index]!;
+      const hit = look.status === "fulfilled" ? look.value.found : undefined;
+      if (hit !== undefined && !this.#isDue(hit, call.options)) {
+        batch.decided(item);
+        return this.#hit(call.key, hit, hit.atSeconds);
+      }
+      // Its draw has been made, and said: refresh.
+      call.isDue = hit !== undefined;
+      return this.#answerInList(call, look, () => batch.decided(item));
+    });
     const values = new Map<I, T>();
-    settled.forEach((one, index) => {
+    const answers = await Promise.allSettled(settled);
+    answers.forEach((one, index) => {
       if (one.status === "rejected") throw one.reason;
-      values.set(each[index]!, one.value);
+      values.set(each[index]!, one.value as T);
     });
     return values;
+  }
+
+  async #answerInList(call: Call, look: PromiseSettledResult<Look>, decided: () => void): Promise<unknown> {
+    try {
+      if (look.status === "rejected") throw await explainForeignType(look.reason, this.#way, call.names);
+      call.look = look.value;
+      return await this.#answer(call, valueOf);
+    } catch (error) {
+      throw ofItem(error, call.key);
+    } finally {
+      if (!call.isRefreshing) decided();
+    }
   }
 
   /**
@@ -360,6 +380,9 @@ export class CacheFence {
       began: ++this.#moment,
       tags: "",
       askedMs: undefined,
+      onWaiting: undefined,
+      beforeClaim: undefined,
+      look: undefined,
       isDue: false,
       isRefreshing: false,
       isOnlyLooking: false,
@@ -382,7 +405,8 @@ export class CacheFence {
   ): Promise<R> {
     try {
       for (;;) {
-        const { found, atHand } = await this.#look(call);
+        const { found, atHand } = call.look ?? (await this.#look(call));
+        call.look = undefined;
         // A caller that has left meanwhile wants no rebuild. Nobody hears of it: its promise is settled.
         call.options.signal?.throwIfAborted();
         const isDue = call.isDue || (found !== undefined && this.#isDue(found, call.options));
