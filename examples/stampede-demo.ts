@@ -4,7 +4,7 @@ import { actOne } from "./stampede-demo/act-1-one-process.js";
 import { actTwo } from "./stampede-demo/act-2-fleet.js";
 import { actThree } from "./stampede-demo/act-3-hot-key.js";
 import { actFour } from "./stampede-demo/act-4-memory.js";
-import { explainNoServer, tellHowToGoOn } from "./stampede-demo/words.js";
+import { explainNoFleet, explainNoMemory, tellHowToGoOn } from "./stampede-demo/words.js";
 import { Cleanup } from "./support/cleanup.js";
 import { connectCounting } from "./stampede-demo/counting-client.js";
 import { type DemoOptions, helpText, parseFlags, UsageError } from "./stampede-demo/flags.js";
@@ -34,12 +34,12 @@ async function perform(options: DemoOptions, cleanup: Cleanup): Promise<void> {
   await actOne(stage);
   output.line();
   if (server.kind === "server") await actTwo({ ...stage, server });
-  else explainNoServer("Act 2: a fleet", output);
+  else explainNoFleet(output);
   output.line();
   await actThree(stage);
   output.line();
   if (server.kind === "server") await actFour({ ...stage, server });
-  else explainNoServer("Act 4: memory", output);
+  else explainNoMemory(output);
 
   await cleanup.run();
   output.line();

@@ -61,7 +61,7 @@ export async function actThree(stage: Stage): Promise<void> {
     const load = { requestsPerSecond, durationMs };
     const rows = await Promise.all(contenders.map((contender) => underLoad(contender, stage, load)));
     output.line();
-    output.table(["", "requests", "DB\nhits", "waited for\na query", "p99\nlatency"], rows.map(hotKeyCells));
+    output.table(["", "requests", "DB\nqueries", "waited for\na query", "p99\nlatency"], rows.map(hotKeyCells));
   } finally {
     clearInterval(ticker);
   }

@@ -112,6 +112,6 @@ class MemoryProcess {
   }
 
   #ask<T>(message: ToMemoryWorker, answerOf: (message: FromMemoryWorker) => T | undefined): Promise<T> {
-    return exchange(this.#child, message, answerOf);
+    return exchange(this.#child, message, (reply) => answerOf(reply as FromMemoryWorker));
   }
 }

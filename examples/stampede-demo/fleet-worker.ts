@@ -21,4 +21,4 @@ async function handle(message: ToWorker): Promise<void> {
   }
 }
 
-handleMessages(handle);
+handleMessages((message) => handle(message as ToWorker));

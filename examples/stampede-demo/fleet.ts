@@ -56,6 +56,8 @@ export class Fleet {
     message: (worker: number) => ToWorker,
     answerOf: (message: FromWorker) => T | undefined,
   ): Promise<readonly T[]> {
-    return Promise.all(this.#workers.map((worker, index) => exchange(worker, message(index), answerOf)));
+    return Promise.all(
+      this.#workers.map((worker, index) => exchange(worker, message(index), (reply) => answerOf(reply as FromWorker))),
+    );
   }
 }

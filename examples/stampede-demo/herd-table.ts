@@ -9,7 +9,7 @@ export interface HerdRow extends MeasuredHerd {
 
 export const herdHeadings = [
   "",
-  "DB\nhits",
+  "DB\nqueries",
   "wall\ntime",
   "p99\nlatency",
   "over the\nquery",

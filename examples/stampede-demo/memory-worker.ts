@@ -37,7 +37,8 @@ async function read(keys: readonly string[], rounds: number): Promise<void> {
   report({ type: "read", reads: { prices, fromMemory, commandsSent: client.sent.commands - commandsBefore } });
 }
 
-handleMessages<ToMemoryWorker>(async (message) => {
+handleMessages(async (received) => {
+  const message = received as ToMemoryWorker;
   switch (message.type) {
     case "open":
       client = await connectCounting(message.server);

@@ -1,14 +1,19 @@
 import { WAYS_TO_REDIS } from "../support/real-server.js";
 import type { Output } from "./output.js";
 
-/** In place of an act that needs several processes. */
-export function explainNoServer(act: string, output: Output): void {
-  output.line(`${act} (left out)`);
+/** In place of the fleet. */
+export function explainNoFleet(output: Output): void {
+  output.line("Act 2: a fleet (left out)");
   output.paragraph(
     "A Redis in memory lives inside this one process, so other processes cannot share it. " +
       "Get a server, and run the demo again:",
   );
   for (const way of WAYS_TO_REDIS) output.line(`  ${way}`);
+}
+
+export function explainNoMemory(output: Output): void {
+  output.line("Act 4: memory (left out)");
+  output.paragraph("It takes two processes, and so a server, as act 2 does.");
 }
 
 export function tellHowToGoOn(output: Output): void {

@@ -6,10 +6,10 @@ interface Failed {
 }
 
 /** Sends a worker its message, and waits until it has sent what counts as its answer, or has failed or ended. */
-export function exchange<From extends { readonly type: string }, T>(
+export function exchange<T>(
   worker: ChildProcess,
   message: object,
-  answerOf: (message: From) => T | undefined,
+  answerOf: (reply: unknown) => T | undefined,
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const stop = () => worker.off("message", onMessage).off("exit", onExit);
@@ -17,8 +17,7 @@ export function exchange<From extends { readonly type: string }, T>(
       stop();
       reject(new Error(`A process of the fleet ended by itself (${signal ?? `exit code ${String(code)}`})`));
     };
-    const onMessage = (received: unknown) => {
-      const reply = received as From | Failed;
+    const onMessage = (reply: { readonly type: string }) => {
       if (isFailed(reply)) {
         stop();
         reject(new Error(`A process of the fleet failed: ${reply.message}`));
@@ -47,8 +46,8 @@ export async function end(worker: ChildProcess): Promise<void> {
 }
 
 /** What a worker does with the messages of the demo: one after the other, and with its parent it ends. */
-export function handleMessages<To>(handle: (message: To) => Promise<void>): void {
-  process.on("message", (message: To) => {
+export function handleMessages(handle: (message: unknown) => Promise<void>): void {
+  process.on("message", (message) => {
     handle(message).catch((error: unknown) => {
       const failed: Failed = { type: "failed", message: error instanceof Error ? error.message : String(error) };
       process.send?.(failed);
