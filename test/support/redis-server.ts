@@ -184,7 +184,7 @@ export function ask(
 }
 
 // Below the ephemeral range, so that no outgoing connection takes it, and low enough for a cluster bus (port + 10,000).
-async function findFreePort(): Promise<number> {
+export async function findFreePort(): Promise<number> {
   for (;;) {
     const port = 12_000 + Math.floor(Math.random() * 18_000);
     if ((await canListen(port)) && (await canListen(port + 10_000))) return port;
