@@ -2,6 +2,7 @@ import type { OwnConnection } from "../link/own-connection.js";
 import { ofOwnConnection, openOwnConnection } from "../link/own-connection.js";
 import type { RedisClient } from "../link/redis-client.js";
 import type { Runtime } from "../runtime.js";
+import { detached } from "../runtime.js";
 
 /** The commands of the fallback, on a duplicate of the caller's client. */
 export interface WatchingClient extends OwnConnection {
@@ -44,8 +45,8 @@ export class WatchConnection {
   /** Called when the connection has ended: scripting may be allowed by now. */
   onEnd: () => void = () => undefined;
   #connection: WatchingClient | undefined;
-  // The transaction before the next one; never rejects.
-  #last: Promise<unknown> = Promise.resolve();
+  // The transaction before the next one; never rejects. It stays, and so is made outside of any request.
+  #last: Promise<unknown> = detached(() => Promise.resolve());
 
   constructor(client: RedisClient, runtime: Runtime) {
     this.#client = client;
@@ -60,7 +61,7 @@ export class WatchConnection {
     timeoutMs: number,
   ): Promise<A> {
     const answer = this.#last.then(() => this.#runAlone(keys, look, decide, timeoutMs));
-    this.#last = answer.catch(() => undefined);
+    this.#last = detached(() => answer.catch(() => undefined));
     return answer;
   }
 
