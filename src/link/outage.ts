@@ -77,10 +77,7 @@ export class Outage {
 
   /** A reply, in time or not: Redis is there. */
   replied(): void {
-    const { kind } = this.#state;
-    if (kind === "silent") this.#end();
-    // Sent before the client was ready, and nothing since: what is lost from now on is a connection that was there.
-    else if (kind === "connecting") this.#state = ready;
+    if (this.#state.kind === "silent") this.#end();
   }
 
   /** Why a reply is waited for no longer, or a command not sent. */

@@ -477,17 +477,6 @@ describe("a lost connection", () => {
     expect(client.probes).toEqual([]);
   });
 
-  it("is known also where all that was sent before it was sent while the client was connecting", async () => {
-    const { client, link, send, isOpen } = setUp("connecting");
-    const { reply } = send();
-    client.become("ready");
-    reply.resolve("value");
-    await settle();
-    client.become("reconnecting");
-    expect(link.state).toBe("lost");
-    expect(isOpen()).toBe(false);
-  });
-
   it("ends the wait for what is in flight, long before its deadline", async () => {
     const { runtime, client, send } = setUp();
     const { result } = send();
