@@ -65,7 +65,8 @@ interface Call {
   readonly key: string;
   readonly names: KeyNames;
   readonly options: ResolvedCallOptions;
-  readonly recompute: () => Promise<Recomputed>;
+  readonly ttl: Source["ttl"];
+  readonly recompute: Source["recompute"];
   /** Called as soon as it is known that its own recompute is not called now. */
   onWaiting: (() => void) | undefined;
   /** Called before it sends what claims a lock: others of its list do at the same time. */
@@ -78,6 +79,8 @@ interface Call {
   askedMs: number | undefined;
   /** What it has found already, with the others of its list. */
   look: Look | undefined;
+  /** Its first read, if it may share a seat with the other callers of that. */
+  read: Promise<unknown> | undefined;
   /** The copy that it is to be served has been drawn for, and is due. */
   isDue: boolean;
   /** It has been served, and its refresh goes on in the background. */
@@ -132,6 +135,8 @@ export class CacheFence {
   readonly #copies: Copies | undefined;
   readonly #tags: Tags;
   readonly #flights: Flights;
+  // A read -> the seat of the callers of its tick that found nothing to serve: a herd boards as one.
+  readonly #seats = new WeakMap<Promise<unknown>, Promise<Outcome | undefined>>();
   #isClosed = false;
 
   // The line of moments: calls begin on it, and what they are served with stands for a moment on it. See Outcome.
@@ -365,24 +370,19 @@ export class CacheFence {
   }
 
   #call(key: string, ttl: unknown, recompute: unknown, options: ResolvedCallOptions): Call {
-    const source: Source = {
-      key,
-      ttl: ttl as Source["ttl"],
-      recompute: recompute as Source["recompute"],
-      staleFor: options.staleFor,
-      timeoutSeconds: options.recomputeTimeoutSeconds,
-    };
     return {
       key,
       names: this.#naming.namesOf(key),
       options,
-      recompute: () => callSource(source, this.#codec, this.#runtime),
+      ttl: ttl as Source["ttl"],
+      recompute: recompute as Source["recompute"],
       began: ++this.#moment,
       tags: "",
       askedMs: undefined,
       onWaiting: undefined,
       beforeClaim: undefined,
       look: undefined,
+      read: undefined,
       isDue: false,
       isRefreshing: false,
       isOnlyLooking: false,
@@ -442,6 +442,8 @@ export class CacheFence {
     try {
       const reading = this.#read(call.names);
       const { tags } = call.options;
+      // With options of its own it may leave before the others, or want something else.
+      if (call.options === this.#options.perCall && call.askedMs === undefined) call.read = reading;
       // Sent at once: in one write, and of one moment.
       if (tags.length > 0) [, call.tags] = await Promise.all([reading, this.#tagStates(tags, call.isOnlyLooking)]);
       const stored = await reading;
@@ -585,36 +587,45 @@ export class CacheFence {
     atHand: Entry<StoredValue> | undefined,
     onLeaving: (leave: () => void) => void,
   ): Promise<Outcome | undefined> | undefined {
-    const { key, names, began, tags, options, recompute, onWaiting } = call;
+    const { key, names, began, tags, options, onWaiting } = call;
     const hasFlight = this.#flights.has(key);
     if (found !== undefined && (hasFlight || this.#flights.isPaused(key))) return undefined;
-    const nowMs = this.#runtime.monotonicMs();
     if (found === undefined && call.askedMs === undefined) this.#reporter.report("cachefence:miss", { key });
     if (found === undefined && hasFlight) this.#reporter.coalesced();
-    call.askedMs ??= nowMs;
-    const { waitForLockMs } = this.#options;
-    const endsMs = givesUpMs(call.askedMs, waitForLockMs);
+    call.askedMs ??= this.#runtime.monotonicMs();
+    const read = found === undefined ? call.read : undefined;
+    const shared = read === undefined ? undefined : this.#seats.get(read);
+    call.read = undefined;
+    if (shared !== undefined) return shared;
     const passenger: Passenger = {
-      began,
+      // For those who share its seat too, the last of whom began by now.
+      began: read === undefined ? began : this.#moment,
       askedMs: call.askedMs,
-      givesUpMs: endsMs,
+      givesUpMs: givesUpMs(call.askedMs, this.#options.waitForLockMs),
       isServed: found !== undefined,
       atHand,
       tags,
       retryAfterMs: options.retryAfterMs,
       servableUntilSeconds: found?.servableUntilSeconds ?? 0,
-      recompute: bound(recompute),
+      recompute: bound(() => this.#recompute(call)),
       beforeClaim: call.beforeClaim,
       onStored: tags === undefined ? undefined : (keepMs) => this.#keepTags(options.tags, tags, keepMs),
       onWaiting,
     };
     if (found === undefined || !options.refreshesInBackground) {
-      return this.#flights.board(names, passenger, onLeaving);
+      const seat = this.#flights.board(names, passenger, onLeaving);
+      if (read !== undefined) this.#seats.set(read, seat);
+      return seat;
     }
     call.isRefreshing = true;
     // Its failure is an event.
     void this.#flights.board(names, passenger).catch(ignore).then(onWaiting);
     return undefined;
+  }
+
+  #recompute({ key, ttl, recompute, options }: Call): Promise<Recomputed> {
+    const { staleFor, recomputeTimeoutSeconds: timeoutSeconds } = options;
+    return callSource({ key, ttl, recompute, staleFor, timeoutSeconds }, this.#codec, this.#runtime);
   }
 
   /** A flight's value, if this call can read it. If not, it was stored by another process, in a form that is not known here. */

@@ -138,6 +138,7 @@ export class Reporter {
   report<N extends Exclude<EventName, "cachefence:hit">>(name: N, payload: Payload<N>): void {
     const counter = COUNTED[name];
     if (counter !== undefined) this.#counts[counter]++;
-    channels.get(name)!.publish({ namespace: this.#namespace, ...payload });
+    const told = channels.get(name)!;
+    if (told.hasSubscribers) told.publish({ namespace: this.#namespace, ...payload });
   }
 }

@@ -69,7 +69,8 @@ export interface FlightListener {
   paused(untilMs: number): void;
 }
 
-interface Seat extends Passenger {
+/** How a call aboard is told of the end. */
+interface Seat {
   readonly land: (outcome: Outcome | undefined) => void;
   readonly fail: (error: unknown) => void;
 }
@@ -104,11 +105,11 @@ export class Flight {
   readonly #tools: FlightTools;
   readonly #names: KeyNames;
   readonly #tell: FlightListener;
-  readonly #aboard = new Set<Seat>();
+  readonly #aboard = new Map<Passenger, Seat>();
   readonly #patience: Patience;
   #isClosed = false;
   // Set when the recompute is called.
-  #rebuild: { readonly owner: Seat; readonly beganMs: number; readonly startedAt: number } | undefined;
+  #rebuild: { readonly owner: Passenger; readonly beganMs: number; readonly startedAt: number } | undefined;
   // What may outlast the landing: the freeing of the lock.
   readonly #unfinished: Promise<unknown>[] = [];
 
@@ -129,6 +130,8 @@ export class Flight {
   #isListeningForOther = false;
   #waitBeganMs: number | undefined;
   #pollMs = FASTEST_POLL_MS;
+  // When the next of those who wait for its rebuild gives up.
+  #giveUpMs = Infinity;
   #cancelGiveUp: CancelTimer | undefined;
 
   constructor(tools: FlightTools, names: KeyNames, tell: FlightListener) {
@@ -149,17 +152,16 @@ export class Flight {
    */
   board(passenger: Passenger, onBoarded?: (leave: () => void) => void): Promise<Outcome | undefined> {
     return new Promise((resolve, reject) => {
-      const seat: Seat = { ...passenger, land: resolve, fail: reject };
-      this.#aboard.add(seat);
+      this.#aboard.set(passenger, { land: resolve, fail: reject });
       onBoarded?.(() => {
-        this.#aboard.delete(seat);
+        this.#aboard.delete(passenger);
         resolve(undefined);
         // A rebuild that has begun goes on for the others; a wait for nobody ends.
         if (this.#aboard.size === 0) this.#wake?.();
       });
       if (this.#rebuild !== undefined) {
         passenger.onWaiting?.();
-        this.#watchPatience();
+        if (this.#patienceOf(passenger) < this.#giveUpMs) this.#watchPatience();
       } else if (this.#wake !== undefined) {
         passenger.onWaiting?.();
         // It may have less patience left than those aboard.
@@ -173,7 +175,7 @@ export class Flight {
     try {
       await this.#untilLanded();
     } catch (error) {
-      for (const seat of this.#aboard) seat.fail(error);
+      for (const seat of this.#aboard.values()) seat.fail(error);
       this.#aboard.clear();
     } finally {
       this.#unlisten?.();
@@ -215,7 +217,7 @@ export class Flight {
 
   /** True if all aboard have something to serve. Whoever boards with nothing makes it a fill. */
   get #isRefresh(): boolean {
-    for (const { isServed } of this.#aboard) if (!isServed) return false;
+    for (const { isServed } of this.#aboard.keys()) if (!isServed) return false;
     return true;
   }
 
@@ -224,11 +226,11 @@ export class Flight {
   }
 
   /** The one whose wish counts: whoever has nothing to serve, else the first. */
-  get #first(): Seat {
-    let first: Seat | undefined;
-    for (const seat of this.#aboard) {
-      if (!seat.isServed) return seat;
-      first ??= seat;
+  get #first(): Passenger {
+    let first: Passenger | undefined;
+    for (const passenger of this.#aboard.keys()) {
+      if (!passenger.isServed) return passenger;
+      first ??= passenger;
     }
     return first!;
   }
@@ -353,7 +355,7 @@ export class Flight {
   async #sleep({ lock, leaseLeftMs, by }: Extract<Claim, { kind: "held" }>): Promise<boolean> {
     const { runtime } = this.#tools;
     this.#waitBeganMs ??= runtime.monotonicMs();
-    for (const { onWaiting } of this.#aboard) onWaiting?.();
+    for (const { onWaiting } of this.#aboard.keys()) onWaiting?.();
     // A message may have come before the answer to the claim did, and an outwaited lock may have found another taker: of many
     // that have lost all patience at once, one after the other comes back.
     const nowMs = runtime.monotonicMs();
@@ -397,7 +399,7 @@ export class Flight {
     this.#rebuild = { owner, beganMs, startedAt };
     if (how === "free") this.#sighting = undefined;
     else void this.#listenForOther();
-    for (const seat of this.#aboard) if (seat !== owner) seat.onWaiting?.();
+    for (const passenger of this.#aboard.keys()) if (passenger !== owner) passenger.onWaiting?.();
     lock?.keep(moment, (takenBy, asOf) => {
       this.#lost(takenBy, asOf);
     });
@@ -427,7 +429,7 @@ export class Flight {
     }
   }
 
-  #reportBeginning(owner: Seat, how: "free" | "patience" | "silence"): void {
+  #reportBeginning(owner: Passenger, how: "free" | "patience" | "silence"): void {
     const { reporter, runtime, way } = this.#tools;
     const { key } = this.#names;
     if (how !== "free") {
@@ -438,7 +440,7 @@ export class Flight {
     }
   }
 
-  #entryOf(made: Recomputed, owner: Seat): Entry<StoredValue> {
+  #entryOf(made: Recomputed, owner: Passenger): Entry<StoredValue> {
     const { open, way } = this.#tools;
     return {
       value: open(this.#names.key, made.value),
@@ -449,7 +451,7 @@ export class Flight {
   }
 
   /** Stores, or only frees the lock where nothing is to be cached. True: until then, nobody had fenced the key. */
-  async #conclude(lock: HeldLock, made: Recomputed, owner: Seat): Promise<boolean> {
+  async #conclude(lock: HeldLock, made: Recomputed, owner: Passenger): Promise<boolean> {
     const { reporter, throwsOnRedisError } = this.#tools;
     const { key } = this.#names;
     if (made.ttlSeconds === 0) return this.#free(lock);
@@ -524,26 +526,29 @@ export class Flight {
     const { runtime } = this.#tools;
     this.#cancelGiveUp?.();
     this.#cancelGiveUp = undefined;
-    const rebuild = this.#rebuild;
-    if (rebuild === undefined) return;
-    let nextMs = Infinity;
-    const joinableUntilMs = rebuild.beganMs + joinableMs(this.#tools.waitForLockMs);
-    const patienceOf = (seat: Seat): number => Math.max(seat.givesUpMs, joinableUntilMs);
-    for (const seat of this.#aboard) if (seat !== rebuild.owner) nextMs = Math.min(nextMs, patienceOf(seat));
-    if (nextMs === Infinity) return;
+    this.#giveUpMs = Infinity;
+    for (const passenger of this.#aboard.keys()) this.#giveUpMs = Math.min(this.#giveUpMs, this.#patienceOf(passenger));
+    if (this.#giveUpMs === Infinity) return;
     // A call that waits has something of its own that keeps the process alive; this timer need not.
-    this.#cancelGiveUp = runtime.startTimer(Math.max(0, nextMs - runtime.monotonicMs()), false, () => {
+    this.#cancelGiveUp = runtime.startTimer(Math.max(0, this.#giveUpMs - runtime.monotonicMs()), false, () => {
       const nowMs = runtime.monotonicMs();
       this.#close();
-      this.#landThose((seat) => seat !== rebuild.owner && patienceOf(seat) <= nowMs);
+      this.#landThose((passenger) => this.#patienceOf(passenger) <= nowMs);
       this.#watchPatience();
     });
   }
 
-  #landThose(which: (seat: Seat) => boolean): void {
-    for (const seat of this.#aboard) {
-      if (!which(seat)) continue;
-      this.#aboard.delete(seat);
+  /** Until when it waits for the rebuild of its own process. */
+  #patienceOf(passenger: Passenger): number {
+    const { owner, beganMs } = this.#rebuild!;
+    if (passenger === owner) return Infinity;
+    return Math.max(passenger.givesUpMs, beganMs + joinableMs(this.#tools.waitForLockMs));
+  }
+
+  #landThose(which: (passenger: Passenger) => boolean): void {
+    for (const [passenger, seat] of this.#aboard) {
+      if (!which(passenger)) continue;
+      this.#aboard.delete(passenger);
       seat.land(undefined);
     }
   }
@@ -552,7 +557,9 @@ export class Flight {
     // Before anybody knows: who counts waits then finds this one.
     this.#reportWait();
     this.#close();
-    for (const seat of this.#aboard) seat.land(outcome !== undefined && standsFor(outcome, seat) ? outcome : undefined);
+    for (const [passenger, seat] of this.#aboard) {
+      seat.land(outcome !== undefined && standsFor(outcome, passenger) ? outcome : undefined);
+    }
     this.#aboard.clear();
     this.#wake?.();
   }

@@ -11,11 +11,11 @@ interface Waiting {
  */
 export class Patience {
   readonly #waitForLockMs: number;
-  readonly #aboard: Iterable<Waiting>;
+  readonly #aboard: ReadonlyMap<Waiting, unknown>;
   #holder: string | undefined;
   #withHolderEndsMs = Infinity;
 
-  constructor(waitForLockMs: number, aboard: Iterable<Waiting>) {
+  constructor(waitForLockMs: number, aboard: ReadonlyMap<Waiting, unknown>) {
     this.#waitForLockMs = waitForLockMs;
     this.#aboard = aboard;
   }
@@ -29,7 +29,7 @@ export class Patience {
 
   get endsMs(): number {
     let endsMs = this.#withHolderEndsMs;
-    for (const { givesUpMs } of this.#aboard) endsMs = Math.min(endsMs, givesUpMs);
+    for (const { givesUpMs } of this.#aboard.keys()) endsMs = Math.min(endsMs, givesUpMs);
     return endsMs;
   }
 }

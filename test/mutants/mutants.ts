@@ -440,7 +440,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       edit(
         "rebuild/flight.ts",
-        "        this.#aboard.delete(seat);\n        resolve(undefined);\n",
+        "        this.#aboard.delete(passenger);\n        resolve(undefined);\n",
         "        resolve(undefined);\n",
       ),
     ],
@@ -452,8 +452,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       edit(
         "rebuild/flight.ts",
-        "for (const { isServed } of this.#aboard) if (!isServed) return false;\n    return true;",
-        "for (const { isServed } of this.#aboard) return isServed;\n    return true;",
+        "for (const { isServed } of this.#aboard.keys()) if (!isServed) return false;\n    return true;",
+        "for (const { isServed } of this.#aboard.keys()) return isServed;\n    return true;",
       ),
     ],
     tests: ["test/redis/passengers.test.ts"],
@@ -463,7 +463,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "patience-begins-anew",
     takesOut: "A call that boards another flight has its patience back.",
-    edits: [edit("cache-fence.ts", "call.askedMs ??= nowMs;", "call.askedMs = nowMs;")],
+    edits: [edit("cache-fence.ts", "call.askedMs ??= this.#runtime", "call.askedMs = this.#runtime")],
     tests: ["test/redis/passengers.test.ts"],
   },
   {
