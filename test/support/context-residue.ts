@@ -101,6 +101,7 @@ await cache.idle();
 const away = connect({ retryStrategy: () => 60_000 });
 away.on("error", () => undefined);
 const without = new CacheFence(away, options);
+await until("the client is connected", () => away.status === "ready");
 await without.getOrSet("key", 60, () => "value");
 await far.client("KILL", "ID", await away.client("ID"));
 await until("the client is away", () => away.status === "reconnecting");
