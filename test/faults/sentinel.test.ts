@@ -8,6 +8,7 @@ import { describeOwnRedis, uniquePrefix } from "../support/describe-redis.js";
 import { majors } from "../support/ioredis.js";
 import { addScriptlessUser, pairOver, promises, scriptless } from "../support/keeps-its-promises.js";
 import { type RedisSentinel, startRedisSentinel } from "../support/redis-sentinel.js";
+import type { RedisServer } from "../support/redis-server.js";
 import { until } from "../support/waiting.js";
 
 // No test lasts as long as this lease: a lock that is gone was freed by somebody, or taken over after a second.
@@ -39,7 +40,13 @@ describeOwnRedis("a failover by Sentinel under load", () => {
     });
 
     function connect(options: RedisOptions = {}): Redis {
-      const client = new major.Redis({ ...sentinel.connection, failoverDetector: true, ...options });
+      const client = new major.Redis({
+        ...sentinel.connection,
+        failoverDetector: true,
+        // Duplicates of a client have its name.
+        connectionName: namespace,
+        ...options,
+      });
       client.on("error", () => undefined);
       // The detector may end a client for good, when it hears of the new primary while that connects: docs/cluster.md.
       client.on("end", () => {
@@ -69,6 +76,17 @@ describeOwnRedis("a failover by Sentinel under load", () => {
         await Promise.all(runs);
         return failures;
       };
+    }
+
+    /** Long before the sentinel demotes a planned failover's old primary, which ends its connections: that is after 10 s. */
+    async function untilNobodyIsLeftAt(old: RedisServer): Promise<void> {
+      const admin = new AnyRedis(old.url);
+      try {
+        const isEmpty = async () => !String(await admin.call("CLIENT", "LIST")).includes(` name=${namespace} `);
+        await until("no connection is left at the old primary", isEmpty, 4_000);
+      } finally {
+        admin.disconnect();
+      }
     }
 
     /** A process that lives through the failover, and what it has printed and ended with once it is told to go on. */
@@ -116,6 +134,7 @@ describeOwnRedis("a failover by Sentinel under load", () => {
         await until("the primary takes writes", () =>
           scripted[0].set(`${namespace}written`, 1).then(Boolean, () => false),
         );
+        if (kind === "planned") await untilNobodyIsLeftAt(before);
         expect(await stopLoad()).toEqual([]);
         // A release that was not replicated has left its lock: whoever asks next takes it over.
         await Promise.all(keys.map((key) => caches[0]!.getOrSet(key, 60, () => key)));
