@@ -16,6 +16,16 @@ export class OwnConnectionError extends Error {
   }
 }
 
+/**
+ * The server that the client is connected to, as far as it shows that: not on a Cluster, nor while it is away. An own
+ * connection is left behind when that has changed: in a failover the old primary may live on and keep its connections.
+ */
+export function peerOf(client: RedisClient): string | undefined {
+  const socket = client.stream as { readonly remoteAddress?: string; readonly remotePort?: number } | null | undefined;
+  if (socket?.remotePort === undefined) return undefined;
+  return `${String(socket.remoteAddress)} ${String(socket.remotePort)}`;
+}
+
 /** Of what an own connection rejects with, a reply stands for itself; all else is the connection's failure. */
 export function ofOwnConnection(error: unknown): unknown {
   return error instanceof OwnConnectionError || kindOf(error) !== "no-reply" ? error : new OwnConnectionError(error);

@@ -1,5 +1,5 @@
 import type { OwnConnection } from "../link/own-connection.js";
-import { openSubscriber } from "../link/own-connection.js";
+import { openSubscriber, peerOf } from "../link/own-connection.js";
 import type { RedisClient } from "../link/redis-client.js";
 import type { CancelTimer, Runtime } from "../runtime.js";
 import type { Message } from "./messages.js";
@@ -54,6 +54,8 @@ export class Mailbox implements Member {
   #isWanted = false;
   #pauseMs = 0;
   #cancelTimer: CancelTimer | undefined;
+  // The server that the client was connected to when it was last looked at.
+  #peer: string | undefined;
   // How often it was looked at since anything was heard in it. Counted, not timed: a process that was stopped reads first.
   #quietWatches = 0;
   // Key -> who listens for news of it. `undefined` is told when what was sent may have been lost.
@@ -184,6 +186,7 @@ export class Mailbox implements Member {
     const state = this.#state;
     const delayMs = state.kind === "closed" ? state.notBeforeMs - this.#runtime.monotonicMs() : WATCH_MS;
     this.#cancelTimer = this.#runtime.startTimer(Math.max(0, Math.min(delayMs, WATCH_MS)), false, () => {
+      this.#leaveOldPrimary();
       this.#open();
       this.#probe();
       this.#watch();
@@ -201,6 +204,15 @@ export class Mailbox implements Member {
     if (this.#quietWatches < SILENT_WATCHES) return;
     this.#ended(subscriber, false);
     subscriber.disconnect();
+  }
+
+  /** Where the client is connected to another server by now, so must this be: at the old one it hears nothing. */
+  #leaveOldPrimary(): void {
+    const peer = peerOf(this.#client);
+    if (peer === undefined || peer === this.#peer) return;
+    const hasMoved = this.#peer !== undefined;
+    this.#peer = peer;
+    if (hasMoved && this.#state.kind !== "closed") this.#state.subscriber.disconnect();
   }
 
   #tellAll(): void {

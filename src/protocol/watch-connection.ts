@@ -1,5 +1,5 @@
 import type { OwnConnection } from "../link/own-connection.js";
-import { ofOwnConnection, openOwnConnection } from "../link/own-connection.js";
+import { ofOwnConnection, openOwnConnection, peerOf } from "../link/own-connection.js";
 import type { RedisClient } from "../link/redis-client.js";
 import type { Runtime } from "../runtime.js";
 import { detached } from "../runtime.js";
@@ -45,6 +45,8 @@ export class WatchConnection {
   /** Called when the connection has ended: scripting may be allowed by now. */
   onEnd: () => void = () => undefined;
   #connection: WatchingClient | undefined;
+  // The server that the client was connected to when that was opened.
+  #peer: string | undefined;
   // The transaction before the next one; never rejects. It stays, and so is made outside of any request.
   #last: Promise<unknown> = detached(() => Promise.resolve());
 
@@ -76,6 +78,7 @@ export class WatchConnection {
     decide: (seen: S) => Decision<A>,
     timeoutMs: number,
   ): Promise<A> {
+    this.#leaveOldPrimary();
     const connection = (this.#connection ??= this.#connect(timeoutMs));
     // Disconnecting rejects whatever is unanswered, so the queue behind this transaction moves on.
     let isOver = false;
@@ -96,6 +99,14 @@ export class WatchConnection {
       isOver = true;
       cancelDeadline();
     }
+  }
+
+  /** Where the client is connected to another server by now, so must this be: it compares and writes what that reads. */
+  #leaveOldPrimary(): void {
+    const peer = peerOf(this.#client);
+    if (peer === undefined || peer === this.#peer) return;
+    if (this.#peer !== undefined) this.close();
+    this.#peer = peer;
   }
 
   #connect(timeoutMs: number): WatchingClient {

@@ -1,7 +1,4 @@
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CacheFence } from "cachefence";
 import type { Redis } from "ioredis";
@@ -9,7 +6,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { describeOwnRedis, uniquePrefix } from "../support/describe-redis.js";
 import { majors } from "../support/ioredis.js";
 import { startRedisCluster } from "../support/redis-cluster.js";
-import { findServerBinary, type RedisServer, startRedis } from "../support/redis-server.js";
+import { startRedisSentinel } from "../support/redis-sentinel.js";
+import { type RedisServer, startRedis } from "../support/redis-server.js";
 import { ManualRuntime } from "../support/manual-runtime.js";
 import { startTcpProxy } from "../support/tcp-proxy.js";
 import { until } from "../support/waiting.js";
@@ -103,20 +101,11 @@ describeOwnRedis("own connections", () => {
   });
 
   it.each(majors)("found by sentinels do not keep a process alive: ioredis $name", async ({ name }) => {
-    const primary = await startRedis();
-    // A server that gives its port back: the sentinel takes it over at once.
-    const placeholder = await startRedis();
-    await placeholder.stop();
-    const directory = mkdtempSync(join(tmpdir(), "cachefence-sentinel-"));
-    const config = join(directory, "sentinel.conf");
-    writeFileSync(config, `port ${placeholder.port}\nsentinel monitor primary 127.0.0.1 ${primary.port} 1\n`);
-    const sentinel = spawn(findServerBinary()!, [config, "--sentinel"], { cwd: directory, stdio: "ignore" });
+    const sentinel = await startRedisSentinel({ replicas: 0 });
     try {
-      expect(await runToItsEnd(name, "sentinel", [placeholder.port])).toBe("heard, 0");
+      expect(await runToItsEnd(name, "sentinel", [sentinel.port])).toBe("heard, 0");
     } finally {
-      sentinel.kill("SIGKILL");
-      rmSync(directory, { recursive: true, force: true });
-      await primary.stop();
+      await sentinel.stop();
     }
   });
 });

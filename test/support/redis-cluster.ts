@@ -9,6 +9,8 @@ export interface RedisCluster {
   readonly nodes: { host: string; port: number }[];
   /** The master that owns the slot. */
   masterOf(slot: number): RedisServer;
+  /** Moves the slot to the next master, key by key, as `redis-cli --cluster reshard` does. */
+  moveSlot(slot: number): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -42,10 +44,37 @@ export async function startRedisCluster(): Promise<RedisCluster> {
   } finally {
     for (const link of links) link.disconnect();
   }
+  // Slots that no longer are where they were at the start.
+  const moved = new Map<number, RedisServer>();
+  const masterOf = (slot: number) => moved.get(slot) ?? masters.findLast((_, number) => slot >= firstSlotOf(number))!;
+  const moveSlot = async (slot: number) => {
+    const from = masterOf(slot);
+    const to = masters[(masters.indexOf(from) + 1) % masters.length]!;
+    const admins = new Map(masters.map((master) => [master, new Redis(master.url)]));
+    const [source, target] = [admins.get(from)!, admins.get(to)!];
+    try {
+      const [sourceId, targetId] = await Promise.all([source.cluster("MYID"), target.cluster("MYID")]);
+      await target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", sourceId);
+      await source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", targetId);
+      for (;;) {
+        // One at a time: between two, some of what belongs to one key is here and some is there.
+        const [key] = (await source.call("CLUSTER", "GETKEYSINSLOT", slot, 1)) as string[];
+        if (key === undefined) break;
+        await source.call("MIGRATE", to.host, to.port, key, 0, 5_000);
+      }
+      for (const admin of [target, source, ...admins.values()]) {
+        await admin.call("CLUSTER", "SETSLOT", slot, "NODE", targetId);
+      }
+      moved.set(slot, to);
+    } finally {
+      for (const admin of admins.values()) admin.disconnect();
+    }
+  };
   return {
     masters,
     nodes: masters.map(({ host, port }) => ({ host, port })),
-    masterOf: (slot) => masters.findLast((_, number) => slot >= firstSlotOf(number))!,
+    masterOf,
+    moveSlot,
     stop,
   };
 }
