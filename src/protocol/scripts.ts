@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { LONGEST_LEASE_MS } from "./steps.js";
 import { LONGEST_GROWING, PAUSE } from "./token.js";
 
 /** A script as it is sent: by its hash, or whole where the server does not know it yet. */
@@ -236,7 +237,7 @@ local message = about("fenced", KEYS[2], " " .. ARGV[2] .. " " .. ARGV[1])
 local at = now()
 for i = 1, #copies, 2 do
   local member, lease = string.match(copies[i], "^c(%x+):(%d+)$")
-  local left = tonumber(lease or 0)
+  local left = math.min(tonumber(lease or 0), ${String(LONGEST_LEASE_MS)})
   if at then left = math.min(tonumber(copies[i + 1]) - at, left) end
   if left <= 0 then
     redis.pcall("ZREM", KEYS[3], copies[i])

@@ -5,6 +5,7 @@ import type { Member } from "./mailbox.js";
 import { channelOf, fenced, freed, stored } from "./messages.js";
 import type { ClaimAnswer, ClaimRequest, CopyHolder, EncodedEntry, FenceAnswer, RenewAnswer, Steps } from "./steps.js";
 import type { StoreAnswer } from "./steps.js";
+import { LONGEST_LEASE_MS } from "./steps.js";
 import type { Token } from "./token.js";
 import { PAUSE, firstToken, takenToken } from "./token.js";
 import type { Decision, Transaction, WatchConnection, WatchingClient } from "./watch-connection.js";
@@ -193,7 +194,9 @@ export class WatchedSteps implements Steps {
     for (let i = 0; i + 1 < audience.length; i += 2) {
       const [, member, leaseMs] = /^c([0-9a-f]+):(\d+)$/.exec(audience[i]!) ?? [];
       if (member === undefined || member === this.#member.id) continue;
-      const leaseLeftMs = Math.min(Number(audience[i + 1]) - nowMs, Number(leaseMs));
+      // Redis writes `inf`, which is no number here.
+      const scoreLeftMs = Number(audience[i + 1]?.replace("inf", "Infinity")) - nowMs;
+      const leaseLeftMs = Math.min(scoreLeftMs, Number(leaseMs), LONGEST_LEASE_MS);
       if (leaseLeftMs > 0) copies.push({ member, leaseLeftMs });
     }
     return copies;

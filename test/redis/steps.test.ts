@@ -348,6 +348,19 @@ describeOwnRedis("the steps", () => {
         await expect.poll(() => heard).toEqual([`fenced ${key.length} abc ${conversation.mailbox.id}\n${key}`]);
       });
 
+      it.each([
+        ["a lease without end", "+inf", "9".repeat(400)],
+        ["one of years", 1e15, "99999999999"],
+      ])(
+        "waits for nobody longer than the longest lease there is, though somebody has written %s",
+        async (...forged) => {
+          const [, score, lease] = forged;
+          await raw.zadd(names.audience, score, `c${MEMBER}:${lease}`);
+          const answer = await steps.fence(names, "abc", undefined);
+          expect(answer).toEqual({ kind: "done", copies: [{ member: MEMBER, leaseLeftMs: 60_000 }] });
+        },
+      );
+
       it("leaves what is not cachefence's: a hash, and a lock without a lease", async () => {
         await raw.hset(names.entry, "field", "theirs");
         expect(await steps.fence(names, "f", undefined)).toEqual({ kind: "foreign" });
