@@ -98,6 +98,8 @@ if isThere and ARGV[13] == "0" then
 end
 local held = redis.call("GET", KEYS[1])
 local isHeld = type(held) == "string"
+-- Of somebody else's lock the client reads only text, and names it so when its patience is over.
+if isHeld then held = string.gsub(held, "[\\128-\\255]", "?") end
 if isHeld and string.sub(held, -#ARGV[2] - 1) == ":" .. ARGV[2] then
   return {"mine", held, held == ARGV[1] and "free" or "patience"}
 end
@@ -117,7 +119,7 @@ if member and ARGV[12] == "1" then
 end
 if not isPause and (held == ARGV[8] or (isSilent and held == ARGV[9])) then
   local kept = held
-  if #held > ${String(LONGEST_GROWING)} then kept = string.match(held, "^(.*):[^:]*$") end
+  if #held > ${String(LONGEST_GROWING)} then kept = string.match(held, "^(.*):[^:]*$") or "" end
   local token = kept .. ":" .. ARGV[2]
   redis.call("SET", KEYS[1], token, "PX", ARGV[3])
   return {"mine", token, held == ARGV[8] and "patience" or "silence"}

@@ -158,6 +158,19 @@ describeOwnRedis("the steps", () => {
         expect(await raw.pttl(names.lock)).toBeLessThanOrEqual(LEASE_MS);
       });
 
+      it.each([
+        ["bytes that are no text", Buffer.from([0xff, 0x00, 0xc3, 0x28])],
+        ["of somebody who writes very long ones", Buffer.from("x".repeat(5_000))],
+      ])("takes over a foreign lock too: %s", async (_, lock) => {
+        await raw.set(names.lock, lock, "PX", LEASE_MS);
+        const seen = await claim();
+        if (seen.kind !== "held") throw new Error("not held");
+        const taken = await claimed({ outwaited: seen.lock });
+        expect(taken.length).toBeLessThan(100);
+        expect(await steps.store(names, taken, entry)).toBe("done");
+        expect(await held()).toBeNull();
+      });
+
       it("of many that take over the same lock is granted to one", async () => {
         await hold("rival");
         const answers = await Promise.all(Array.from({ length: 10 }, () => claim({ outwaited: "rival" })));
