@@ -55,6 +55,16 @@ describe("a message", () => {
   });
 });
 
+describe("a message of more than a mebibyte", () => {
+  it("is none, whatever it says: its words could be longer than text may be", () => {
+    const key = "k".repeat(1_048_576 - Buffer.byteLength(freed("")) - 6);
+    const largest = Buffer.from(freed(key));
+    expect(largest).toHaveLength(1_048_576);
+    expect(parseMessage(largest)).toEqual({ kind: "freed", key });
+    expect(parseMessage(Buffer.from(freed(`${key}k`)))).toBeUndefined();
+  });
+});
+
 describe("a token", () => {
   it.each(read("tokens") as { lock: string; holder: string | null }[])(
     "names its holder as docs/protocol.md has it: $lock",
