@@ -124,6 +124,30 @@ describeOwnRedis("somebody with access to the same Redis", () => {
       expect(await sourceIn(cache)).toBe("redis");
     });
 
+    it("leaves nothing in the memory of a process that has no copy of what is named", async () => {
+      const cache = open({ memory: new Map(), memoryLease: 60 }, VICTIM);
+      await cache.set("other", 60, 1);
+      await until("it has a copy of another", async () => {
+        return (await cache.getOrSetEntry("other", 60, unused)).source === "memory";
+      });
+      await cache.getOrSet("mailbox", 60, () => 1);
+      await open({}, OTHER).set("k", 60, "value");
+      await tell(fenced(`${namespace}k`, "f00", VICTIM));
+      // It hears of its own confirmation after that: whatever is noted of the message has been noted.
+      const listener = connect();
+      const heard: string[] = [];
+      listener.on("message", (_, message: string) => heard.push(message));
+      await listener.subscribe(channelOf(NOBODY));
+      await tell(fenced(`${namespace}k`, "f01", NOBODY));
+      await expect.poll(() => heard).toEqual([`confirmed f01 ${VICTIM}\n`]);
+      // A key of which a fence was noted is read from Redis for a lease.
+      expect([await sourceIn(cache), await sourceIn(cache), await sourceIn(cache)]).toEqual([
+        "redis",
+        "redis",
+        "memory",
+      ]);
+    });
+
     it("confirms no fence whose name it does not know", async () => {
       const cache = open({}, VICTIM);
       await cache.getOrSet("mailbox", 60, () => 1);
