@@ -16,6 +16,8 @@ interface Seen {
   readonly isForeignEntry: boolean;
   /** The audience: member, score, member, ... */
   readonly audience: readonly string[];
+  /** The server's clock as it saw that; -Infinity if it is not known: then nothing is over. */
+  readonly nowMs: number;
 }
 
 type Tell = [channel: string, message: string][];
@@ -165,9 +167,9 @@ export class WatchedSteps implements Steps {
     return this.#act<FenceAnswer>(
       names,
       [names.lock, names.entry, names.audience],
-      ({ held, leaseLeftMs, isForeignEntry, audience }) => {
+      ({ held, leaseLeftMs, isForeignEntry, audience, nowMs }) => {
         if (isForeignEntry || (held !== null && leaseLeftMs === -1)) return { answer: { kind: "foreign" } };
-        const copies = this.#copiesIn(audience);
+        const copies = this.#copiesIn(audience, nowMs);
         return {
           answer: { kind: "done", copies },
           write: (transaction) => {
@@ -188,9 +190,9 @@ export class WatchedSteps implements Steps {
     );
   }
 
-  #copiesIn(audience: readonly string[]): CopyHolder[] {
+  // By the server's clock as it is, not as this process believes: a copy that is taken for over is not waited for.
+  #copiesIn(audience: readonly string[], nowMs: number): CopyHolder[] {
     const copies: CopyHolder[] = [];
-    const nowMs = this.#clock.nowSeconds() * 1000;
     for (let i = 0; i + 1 < audience.length; i += 2) {
       const [, member, leaseMs] = /^c([0-9a-f]+):(\d+)$/.exec(audience[i]!) ?? [];
       if (member === undefined || member === this.#member.id) continue;
@@ -237,16 +239,25 @@ export class WatchedSteps implements Steps {
 async function look(connection: WatchingClient, names: KeyNames, watched: readonly string[]): Promise<Seen> {
   const concerns = (key: string): boolean => watched.includes(key);
   const members = connection.zrange(names.audience, 0, -1, "WITHSCORES");
-  const [held, left, isEntry, exists, audience] = await Promise.all([
+  const [held, left, isEntry, exists, audience, nowMs] = await Promise.all([
     connection.get(names.lock),
     connection.pttl(names.lock),
     concerns(names.entry) ? connection.hexists(names.entry, names.mark) : 1,
     concerns(names.entry) ? connection.exists(names.entry) : 1,
     // Who only tells waiters goes without, where it may not be read: they look now and then.
     concerns(names.audience) ? members : members.catch(() => []),
+    concerns(names.audience) ? serverMs(connection) : -Infinity,
   ]);
   const isForeignEntry = Number(exists) === 1 && Number(isEntry) === 0;
-  return { held, leaseLeftMs: Number(left), isForeignEntry, audience };
+  return { held, leaseLeftMs: Number(left), isForeignEntry, audience, nowMs };
+}
+
+async function serverMs(connection: WatchingClient): Promise<number> {
+  // It may be denied.
+  const reply = await connection.time().catch(() => undefined);
+  const [seconds, microseconds] = Array.isArray(reply) ? reply.map(Number) : [];
+  const ms = Number(seconds) * 1000 + Number(microseconds) / 1000;
+  return Number.isFinite(ms) ? ms : -Infinity;
 }
 
 function writeEntry(transaction: Transaction, names: KeyNames, entry: EncodedEntry): void {

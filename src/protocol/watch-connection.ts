@@ -13,6 +13,7 @@ export interface WatchingClient extends OwnConnection {
   hexists(key: string, field: string): Promise<unknown>;
   hget(key: string, field: string): Promise<string | null>;
   zrange(key: string, from: number, to: number, withScores: "WITHSCORES"): Promise<string[]>;
+  time(): Promise<unknown>;
   multi(): Transaction;
   publish(channel: string, message: string): Promise<unknown>;
 }

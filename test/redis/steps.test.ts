@@ -374,6 +374,21 @@ describeOwnRedis("the steps", () => {
         },
       );
 
+      it.each([3_600_000, -3_600_000])(
+        "tells the time that a copy has left whatever clock this host has: %d ms",
+        async (skewMs) => {
+          const wrong = { ...systemRuntime, wallClockMs: () => Date.now() + skewMs };
+          // Without a look before, from which it would know the server's clock.
+          const { steps: unsettled } = Conversation.over(client, wrong).way(20_000);
+          await raw.zadd(names.audience, Date.now() + 30_000, `c${MEMBER}:60000`);
+          const answer = await unsettled.fence(names, "abc", undefined);
+          if (answer.kind !== "done") throw new Error("not fenced");
+          expect(answer.copies.map(({ member }) => member)).toEqual([MEMBER]);
+          expect(Math.round((answer.copies[0]?.leaseLeftMs ?? 0) / 10_000)).toBe(3);
+          Conversation.over(client, wrong).close();
+        },
+      );
+
       it("leaves what is not cachefence's: a hash, and a lock without a lease", async () => {
         await raw.hset(names.entry, "field", "theirs");
         expect(await steps.fence(names, "f", undefined)).toEqual({ kind: "foreign" });
