@@ -1,3 +1,4 @@
+import { secondsIn } from "./entry.js";
 import { holderOf } from "./token.js";
 
 /**
@@ -89,8 +90,8 @@ function parseTold(words: readonly string[], body: Buffer): ToldEntry | undefine
     body.length < Number(tagsLength)
   )
     return undefined;
-  const deltaSeconds = Number(delta || NaN);
-  const expirySeconds = Number(expiry || NaN);
+  const deltaSeconds = secondsIn(delta);
+  const expirySeconds = secondsIn(expiry);
   if (!(deltaSeconds >= 0 && deltaSeconds < Infinity && expirySeconds >= 0 && expirySeconds < Infinity))
     return undefined;
   const tags = body.toString("utf8", 0, Number(tagsLength));
