@@ -1,5 +1,6 @@
 import type { RedisClient } from "../link/redis-client.js";
 import type { ServerClock } from "../link/server-clock.js";
+import { timeIn } from "../link/server-clock.js";
 import type { KeyNames } from "./key-names.js";
 import type { Member } from "./mailbox.js";
 import { channelOf, fenced, freed, stored } from "./messages.js";
@@ -254,10 +255,11 @@ async function look(connection: WatchingClient, names: KeyNames, watched: readon
 
 async function serverMs(connection: WatchingClient): Promise<number> {
   // It may be denied.
-  const reply = await connection.time().catch(() => undefined);
-  const [seconds, microseconds] = Array.isArray(reply) ? reply.map(Number) : [];
-  const ms = Number(seconds) * 1000 + Number(microseconds) / 1000;
-  return Number.isFinite(ms) ? ms : -Infinity;
+  const ms = await connection
+    .time()
+    .then(timeIn)
+    .catch(() => NaN);
+  return Number.isNaN(ms) ? -Infinity : ms;
 }
 
 function writeEntry(transaction: Transaction, names: KeyNames, entry: EncodedEntry): void {
