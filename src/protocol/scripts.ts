@@ -103,14 +103,14 @@ if isHeld then held = string.gsub(held, "[\\128-\\255]", "?") end
 if isHeld and string.sub(held, -#ARGV[2] - 1) == ":" .. ARGV[2] then
   return {"mine", held, held == ARGV[1] and "free" or "patience"}
 end
+local left = isHeld and redis.call("PTTL", KEYS[1])
+if left == -1 then return {"foreign"} end
 local isPause = isHeld and string.sub(held, -2) == "${PAUSE}"
 if not isHeld or (isPause and ARGV[4] == "fill") then
   if isPause then redis.call("DEL", KEYS[1]) end
   redis.call("SET", KEYS[1], ARGV[1], "NX", "PX", ARGV[3])
   return {"mine", ARGV[1], "free"}
 end
-local left = redis.call("PTTL", KEYS[1])
-if left == -1 then return {"foreign"} end
 local isSilent = false
 local member = string.match(held, ":L(%x+)%-%x+$")
 if member and ARGV[12] == "1" then

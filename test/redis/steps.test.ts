@@ -203,6 +203,10 @@ describeOwnRedis("the steps", () => {
         expect(await claim()).toEqual({ kind: "foreign" });
         expect(await claim({ outwaited: "somebody's own" })).toEqual({ kind: "foreign" });
         expect(await held()).toBe("somebody's own");
+        // Nor is one that looks like a pause.
+        await raw.set(names.lock, "somebody's own:P");
+        expect(await claim()).toEqual({ kind: "foreign" });
+        expect(await held()).toBe("somebody's own:P");
       });
     });
 
