@@ -1,4 +1,5 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { readFileSync } from "node:fs";
 import { inspect } from "node:util";
 import { CacheFence } from "cachefence";
 import type { CacheFenceOptions } from "cachefence";
@@ -16,6 +17,14 @@ import { until } from "../support/waiting.js";
 const VICTIM = "a".repeat(16);
 const OTHER = "b".repeat(16);
 const NOBODY = "c".repeat(16);
+
+const document = readFileSync(new URL("../../SECURITY.md", import.meta.url), "utf8");
+
+/** The commands of the ACL line. */
+function rightsOfSecurityMd(): string[] {
+  const [, line = ""] = /^ACL SETUSER ([^`]*)/m.exec(document) ?? [];
+  return line.split(/\s+/).filter((word) => word.startsWith("+"));
+}
 
 // What SECURITY.md says of whoever has access to the same Redis.
 describeOwnRedis("somebody with access to the same Redis", () => {
@@ -262,9 +271,8 @@ describeOwnRedis("somebody with access to the same Redis", () => {
     ["with scripting", "+eval +evalsha"],
     ["without scripting", "+watch +unwatch +multi +exec"],
   ])("an application %s", (way, steps) => {
-    const common = "+hmget +time +type +pttl +publish +subscribe +pubsub|numsub +get +set +del +pexpire";
-    const data = "+exists +hexists +hget +hset +hdel +zadd +zrange +zrem";
-    const commands = `${common} ${data} ${steps}`.split(" ");
+    const scripting = ["+eval", "+evalsha"];
+    const commands = [...rightsOfSecurityMd().filter((one) => !scripting.includes(one)), ...steps.split(" ")];
 
     /** Everything that cachefence does, by two members of one user. */
     async function useAll(): Promise<void> {
@@ -307,7 +315,8 @@ describeOwnRedis("somebody with access to the same Redis", () => {
     }
 
     it("needs the commands, keys and channels of SECURITY.md, and no others", async () => {
-      const rights = [`~${namespace}*`, "&cachefence:*", "-@all", ...commands];
+      expect(document).toContain(steps);
+      const rights = ["resetkeys", `~${namespace}*`, "resetchannels", "&cachefence:*", "-@all", ...commands];
       await attacker.call("ACL", "SETUSER", "app", "reset", "on", ">p", ...rights);
       await attacker.call("ACL", "LOG", "RESET");
       await attacker.config("RESETSTAT");
@@ -322,5 +331,33 @@ describeOwnRedis("somebody with access to the same Redis", () => {
       const isUsed = (one: string) => used.includes(one) || used.includes(one.split("|")[0] ?? "");
       expect(commands.filter((one) => !isUsed(one))).toEqual([]);
     });
+  });
+
+  it("an application in cluster mode needs the names with a brace too", async () => {
+    const node = await startRedis({ args: ["--cluster-enabled", "yes"] });
+    const admin = new Redis(node.url);
+    try {
+      await admin.call("CLUSTER", "ADDSLOTS", ...Array.from({ length: 16_384 }, (_, slot) => String(slot)));
+      await until("it serves", async () => String(await admin.call("CLUSTER", "INFO")).includes("cluster_state:ok"));
+      const rights = [`~${namespace}*`, `~{${namespace}*`, "&cachefence:*", "-@all", ...rightsOfSecurityMd()];
+      await admin.call("ACL", "SETUSER", "app", "on", ">p", ...rights);
+      const login = { username: "app", password: "p", enableReadyCheck: false, disableClientInfo: true };
+      const client = new Redis(node.port, node.host, login);
+      clients.push(client);
+      const cache = open({ memory: new Map() }, OTHER, client);
+      const read = (value: string) => cache.getOrSet("k", 60, () => value, { tags: ["t"] });
+      for (let count = 0; count < 5; count++) expect(await read("old")).toBe("old");
+      expect(cache.stats().memoryHits).toBeGreaterThan(0);
+      await cache.invalidateTags("t");
+      expect(await read("new")).toBe("new");
+      await cache.invalidate("k");
+      expect(await read("newer")).toBe("newer");
+      expect(await admin.call("ACL", "LOG")).toEqual([]);
+      await admin.call("ACL", "SETUSER", "app", "resetkeys", `~${namespace}*`);
+      await expect(cache.invalidate("k")).rejects.toThrow(/NOPERM/);
+    } finally {
+      admin.disconnect();
+      await node.stop();
+    }
   });
 });
