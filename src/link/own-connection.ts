@@ -76,6 +76,8 @@ export function openSubscriber(client: RedisClient, connectTimeoutMs: number): O
   });
 }
 
+const KEEP_ALIVE_MS = 5000;
+
 function mortalOptions(connectTimeoutMs: number): object {
   return {
     retryStrategy: () => null,
@@ -94,6 +96,9 @@ function mortalOptions(connectTimeoutMs: number): object {
     // What is sent here means the same in both, and the older one has no greeting.
     protocol: 2,
     lazyConnect: false,
+    // A mailbox is silent for hours, and sends nothing by which its end would be noticed: a host, or a NAT between, that has
+    // forgotten it. By this the kernel finds out in a quarter of a minute.
+    keepAlive: KEEP_ALIVE_MS,
     connectTimeout: connectTimeoutMs,
   };
 }

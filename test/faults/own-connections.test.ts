@@ -1,11 +1,12 @@
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CacheFence } from "cachefence";
 import type { Redis } from "ioredis";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { describeOwnRedis, uniquePrefix } from "../support/describe-redis.js";
 import { majors } from "../support/ioredis.js";
 import { startRedisCluster } from "../support/redis-cluster.js";
@@ -46,6 +47,19 @@ describeOwnRedis("a connection of the library's own, where scripting is denied,"
       return recomputes === 0;
     }
     const connections = async () => Number(/connected_clients:(\d+)/.exec(await observer.info("clients"))?.[1]);
+
+    it("is looked after by the kernel, for it may say nothing for hours and its other end may be gone", async () => {
+      const keepAlive = vi.spyOn(Socket.prototype, "setKeepAlive");
+      try {
+        await cache.getOrSet("key", 60, () => 1); // Its mailbox, and WATCH.
+        expect(keepAlive.mock.calls).toEqual([
+          [true, 5000],
+          [true, 5000],
+        ]);
+      } finally {
+        keepAlive.mockRestore();
+      }
+    });
 
     it("that is refused for too many clients costs the healthy client nothing", async () => {
       await cache.set("warm", 60, "warm");
