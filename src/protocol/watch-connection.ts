@@ -1,5 +1,5 @@
 import type { OwnConnection } from "../link/own-connection.js";
-import { ofOwnConnection, openOwnConnection } from "../link/own-connection.js";
+import { databaseOf, ofOwnConnection, openOwnConnection } from "../link/own-connection.js";
 import type { RedisClient } from "../link/redis-client.js";
 import type { Runtime } from "../runtime.js";
 
@@ -45,6 +45,7 @@ export class WatchConnection {
   /** Called when the connection has ended: scripting may be allowed by now. */
   onEnd: () => void = () => undefined;
   #connection: WatchingClient | undefined;
+  #database = 0;
   // The transaction before the next one; never rejects.
   #last: Promise<unknown> = Promise.resolve();
 
@@ -76,6 +77,8 @@ export class WatchConnection {
     decide: (seen: S) => Decision<A>,
     timeoutMs: number,
   ): Promise<A> {
+    // Its keys are those of the database that the client is in now.
+    if (this.#database !== databaseOf(this.#client)) this.close();
     const connection = (this.#connection ??= this.#connect(timeoutMs));
     // Disconnecting rejects whatever is unanswered, so the queue behind this transaction moves on.
     let isOver = false;
@@ -99,6 +102,7 @@ export class WatchConnection {
   }
 
   #connect(timeoutMs: number): WatchingClient {
+    this.#database = databaseOf(this.#client);
     const connection = openOwnConnection(this.#client, timeoutMs) as WatchingClient;
     connection.on("end", () => {
       this.#drop(connection);
