@@ -497,8 +497,9 @@ export class CacheFence {
     const states = await Promise.all(
       tags.map(async (tag) => {
         const names = this.#naming.tagNamesOf(tag);
-        const copied = this.#copies?.get(tagKeyOf(tag), this.#runtime.monotonicMs()) as string | undefined;
-        if (copied !== undefined) return copied;
+        const copied = this.#copies?.get(tagKeyOf(tag), this.#runtime.monotonicMs());
+        // An entry, where a key of the user's has the name of the state: that is found out below.
+        if (typeof copied === "string") return copied;
         try {
           const state = await this.#readKeeping(names, [names.mark], stateIn, (read) => read !== "");
           if (state !== "") return state;

@@ -1,6 +1,7 @@
 import type { RedisClient } from "./link/redis-client.js";
 import { REQUIRED_COMMANDS } from "./link/redis-client.js";
 import type { Range } from "./checks.js";
+import { LONGEST_LEASE_MS } from "./protocol/steps.js";
 import {
   factorOf,
   oneOf,
@@ -288,7 +289,7 @@ export function resolveOptions(options: CacheFenceOptions = {}): ResolvedOptions
     redisTimeoutMs: secondsOf("redisTimeout", redisTimeout, TIMER) * 1000,
     throwsOnRedisError: onRedisError === "throw",
     memory,
-    memoryLeaseMs: wholeMs(secondsOf("memoryLease", memoryLease, { min: 0.05, max: 60 })),
+    memoryLeaseMs: wholeMs(secondsOf("memoryLease", memoryLease, { min: 0.05, max: LONGEST_LEASE_MS / 1000 })),
     freezesValues: values === "frozen",
     perCall: Object.freeze(resolveServeOptions(options, DEFAULTS)),
   });

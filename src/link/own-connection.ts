@@ -33,7 +33,8 @@ export function ofOwnConnection(error: unknown): unknown {
 
 interface Duplicable {
   readonly status?: string;
-  readonly options?: { readonly redisOptions?: object };
+  readonly options?: { readonly redisOptions?: object; readonly db?: number };
+  readonly condition?: { readonly select?: number };
   duplicate(...overrides: unknown[]): OwnConnection & WithSocket;
   nodes?(role: "all"): readonly Duplicable[];
 }
@@ -63,8 +64,14 @@ export function openOwnConnection(client: RedisClient, connectTimeoutMs: number)
           lazyConnect: false,
           redisOptions: { ...source.options?.redisOptions, ...mortal },
         })
-      : source.duplicate(mortal),
+      : source.duplicate({ ...mortal, db: databaseOf(client) }),
   );
+}
+
+/** The number of the database that the client is in: by SELECT it may be another than that of its options. */
+export function databaseOf(client: RedisClient): number {
+  const { condition, options } = client as unknown as Duplicable;
+  return condition?.select ?? options?.db ?? 0;
 }
 
 /**

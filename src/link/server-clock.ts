@@ -71,10 +71,9 @@ export class ServerClock {
   async #sample(): Promise<boolean> {
     const sentMs = this.#runtime.monotonicMs();
     this.#nextSampleMs = sentMs + SAMPLE_INTERVAL_MS;
-    const reply = await this.#link.send((client) => client.time()).catch(() => undefined);
+    const reply = this.#link.send((client) => client.time());
+    const serverMs = await reply.then(timeIn).catch(() => NaN);
     const answeredMs = this.#runtime.monotonicMs();
-    const [seconds, microseconds] = Array.isArray(reply) ? reply.map(Number) : [];
-    const serverMs = Number(seconds) * 1000 + Number(microseconds) / 1000;
     // No sample, no harm: the last one still stands, and the next is taken in its turn.
     if (Number.isNaN(serverMs)) return true;
     // TIME was read between sending and reply. An offset that agrees with that stays: a slow reply must not spoil what a
@@ -85,4 +84,11 @@ export class ServerClock {
     if (!isGood) this.#nextSampleMs = answeredMs + RETRY_INTERVAL_MS;
     return isGood;
   }
+}
+
+/** What TIME has replied, in milliseconds; NaN if that is no time. */
+export function timeIn(reply: unknown): number {
+  const [seconds, microseconds] = Array.isArray(reply) ? reply.map(Number) : [];
+  const ms = Number(seconds) * 1000 + Number(microseconds) / 1000;
+  return ms > 0 && ms < Infinity ? ms : NaN;
 }

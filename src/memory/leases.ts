@@ -118,8 +118,9 @@ export class Leases {
    */
   #recalled({ key, fence, member }: Fenced): void {
     const { client, mailbox } = this.#conversation;
-    this.drop(key, true);
     const there = this.#byKey.get(key) ?? [];
+    // Without a lease there is nothing to drop, and nothing is noted: anybody may name any key, ever so often.
+    if (there.length > 0) this.drop(key, true);
     for (const sibling of this.#siblingsOf(key, there)) this.drop(sibling, true);
     void this.leave(there);
     // Lost, it costs the fence the rest of a lease.

@@ -44,6 +44,7 @@ function isSeconds(value: number): boolean {
 
 const ZERO = 48;
 const POINT = 46;
+const DECIMAL = /^(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 
 // Read digit by digit: by way of a string it takes four times as long, and every hit has two of them. The quotient of two
 // integers that are exact is the double nearest to the text; whatever else stands there (Python's 17 digits or 1e-05,
@@ -59,9 +60,16 @@ function decodeSeconds(field: Buffer | null | undefined): number {
     } else if (byte === POINT && scale === 0) {
       scale = 1;
     } else {
-      return Number(field.toString("latin1"));
+      return secondsIn(field.toString("latin1"));
     }
   }
-  if (digits > Number.MAX_SAFE_INTEGER || scale > 1e15) return Number(field.toString("latin1"));
+  if (digits > Number.MAX_SAFE_INTEGER || scale > 1e15 || (scale === 1 && field.length === 1)) {
+    return secondsIn(field.toString("latin1"));
+  }
   return scale === 0 ? digits : digits / scale;
+}
+
+/** The number of seconds in this text; NaN if it is not decimal: Number() takes blanks for 0, and reads hexadecimal. */
+export function secondsIn(text: string): number {
+  return DECIMAL.test(text) ? Number(text) : NaN;
 }

@@ -1,3 +1,4 @@
+import { secondsIn } from "./entry.js";
 import { holderOf } from "./token.js";
 
 /**
@@ -50,9 +51,12 @@ export function confirmed(fence: string, member: string): string {
 const LINE_FEED = 10;
 const MEMBER = /^[0-9a-f]{16}$/;
 const LENGTH = /^\d{1,9}$/;
+/** A line and a key of any sense, and a value that may be told, are far shorter; text may not be as long as bytes may. */
+const LONGEST_MESSAGE_BYTES = 1_048_576;
 
 /** The message in these bytes; undefined if they are none. */
 export function parseMessage(bytes: Buffer): Message | undefined {
+  if (bytes.length > LONGEST_MESSAGE_BYTES) return undefined;
   const end = bytes.indexOf(LINE_FEED);
   if (end === -1) return undefined;
   const [kind, ...words] = bytes.toString("latin1", 0, end).split(" ");
@@ -86,8 +90,8 @@ function parseTold(words: readonly string[], body: Buffer): ToldEntry | undefine
     body.length < Number(tagsLength)
   )
     return undefined;
-  const deltaSeconds = Number(delta || NaN);
-  const expirySeconds = Number(expiry || NaN);
+  const deltaSeconds = secondsIn(delta);
+  const expirySeconds = secondsIn(expiry);
   if (!(deltaSeconds >= 0 && deltaSeconds < Infinity && expirySeconds >= 0 && expirySeconds < Infinity))
     return undefined;
   const tags = body.toString("utf8", 0, Number(tagsLength));

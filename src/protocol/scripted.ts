@@ -1,5 +1,5 @@
 import type { RedisClient } from "../link/redis-client.js";
-import { transactionFault } from "../link/redis-fault.js";
+import { RedisFault, transactionFault } from "../link/redis-fault.js";
 import { isQueued, kindOf, wordsOf as inRedisWords } from "../link/replies.js";
 import type { KeyNames } from "./key-names.js";
 import type { Member } from "./mailbox.js";
@@ -85,7 +85,8 @@ export class ScriptedSteps implements Steps {
     const [kind, lock = "", third = "", fourth = ""] = wordsOf(reply);
     if (kind === "found" || kind === "foreign") return { kind };
     if (kind === "mine") return { kind, token: lock as Token, how: third as "free" };
-    if (kind === "held") return { kind, lock, leaseLeftMs: Number(third), by: fourth as "holder" };
+    const leaseLeftMs = Number(third || NaN);
+    if (kind === "held" && Number.isFinite(leaseLeftMs)) return { kind, lock, leaseLeftMs, by: fourth as "holder" };
     throw unexpected(reply);
   }
 
@@ -122,7 +123,9 @@ export class ScriptedSteps implements Steps {
     if (kind === "failed") throw new Error(inRedisWords(rest[0] ?? ""));
     if (kind !== "done") throw unexpected(reply);
     const copies: CopyHolder[] = [];
-    for (let i = 0; i + 1 < rest.length; i += 2) copies.push({ member: rest[i]!, leaseLeftMs: Number(rest[i + 1]) });
+    for (let i = 0; i < rest.length; i += 2) copies.push({ member: rest[i]!, leaseLeftMs: Number(rest[i + 1]) });
+    // How long to wait for them must be known.
+    if (!copies.every(({ leaseLeftMs }) => Number.isFinite(leaseLeftMs))) throw unexpected(reply);
     return { kind, copies };
   }
 
@@ -145,7 +148,9 @@ function wordsOf(reply: unknown): string[] {
   return Array.isArray(reply) ? reply.map(String) : [];
 }
 
-// What no script of ours answers: the application has a transaction open on the connection, or a proxy stands between.
-function unexpected(reply: unknown): Error {
-  return new Error(`Expected the answer of a script, got ${JSON.stringify(reply)}`);
+// What no script of ours answers: a proxy stands between, or a client that is wrapped. It is an answer all the same, and no
+// silence. It is not shown whole: it may be the answer to something else, with somebody's value in it.
+function unexpected(reply: unknown): RedisFault {
+  const kind = Array.isArray(reply) ? `an array of ${String(reply.length)}` : typeof reply;
+  return new RedisFault(`Expected the answer of a script, got ${kind}`);
 }

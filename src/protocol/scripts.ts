@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { LONGEST_LEASE_MS } from "./steps.js";
 import { LONGEST_GROWING, PAUSE } from "./token.js";
 
 /** A script as it is sent: by its hash, or whole where the server does not know it yet. */
@@ -97,17 +98,19 @@ if isThere and ARGV[13] == "0" then
 end
 local held = redis.call("GET", KEYS[1])
 local isHeld = type(held) == "string"
+-- Of somebody else's lock the client reads only text, and names it so when its patience is over.
+if isHeld then held = string.gsub(held, "[\\128-\\255]", "?") end
 if isHeld and string.sub(held, -#ARGV[2] - 1) == ":" .. ARGV[2] then
   return {"mine", held, held == ARGV[1] and "free" or "patience"}
 end
+local left = isHeld and redis.call("PTTL", KEYS[1])
+if left == -1 then return {"foreign"} end
 local isPause = isHeld and string.sub(held, -2) == "${PAUSE}"
 if not isHeld or (isPause and ARGV[4] == "fill") then
   if isPause then redis.call("DEL", KEYS[1]) end
   redis.call("SET", KEYS[1], ARGV[1], "NX", "PX", ARGV[3])
   return {"mine", ARGV[1], "free"}
 end
-local left = redis.call("PTTL", KEYS[1])
-if left == -1 then return {"foreign"} end
 local isSilent = false
 local member = string.match(held, ":L(%x+)%-%x+$")
 if member and ARGV[12] == "1" then
@@ -116,7 +119,7 @@ if member and ARGV[12] == "1" then
 end
 if not isPause and (held == ARGV[8] or (isSilent and held == ARGV[9])) then
   local kept = held
-  if #held > ${String(LONGEST_GROWING)} then kept = string.match(held, "^(.*):[^:]*$") end
+  if #held > ${String(LONGEST_GROWING)} then kept = string.match(held, "^(.*):[^:]*$") or "" end
   local token = kept .. ":" .. ARGV[2]
   redis.call("SET", KEYS[1], token, "PX", ARGV[3])
   return {"mine", token, held == ARGV[8] and "patience" or "silence"}
@@ -236,7 +239,7 @@ local message = about("fenced", KEYS[2], " " .. ARGV[2] .. " " .. ARGV[1])
 local at = now()
 for i = 1, #copies, 2 do
   local member, lease = string.match(copies[i], "^c(%x+):(%d+)$")
-  local left = tonumber(lease or 0)
+  local left = math.min(tonumber(lease or 0), ${String(LONGEST_LEASE_MS)})
   if at then left = math.min(tonumber(copies[i + 1]) - at, left) end
   if left <= 0 then
     redis.pcall("ZREM", KEYS[3], copies[i])

@@ -53,6 +53,9 @@ export type ClaimAnswer =
 export type RenewAnswer =
   { readonly kind: "done" } | { readonly kind: "taken"; readonly lock: string } | { readonly kind: "lost" };
 
+/** No copy has a longer lease (`memoryLease`), whatever the audience says: anybody who may write to it may say anything. */
+export const LONGEST_LEASE_MS = 60_000;
+
 /** A copy in another process, and how long it may still be served there. */
 export interface CopyHolder {
   readonly member: string;

@@ -39,7 +39,7 @@ export function firstToken(part: string): Token {
 
 /** The token of whoever takes this lock over. The scripts do the same. */
 export function takenToken(held: string, part: string): Token {
-  const kept = held.length > LONGEST_GROWING ? held.slice(0, held.lastIndexOf(":")) : held;
+  const kept = held.length > LONGEST_GROWING ? held.slice(0, Math.max(0, held.lastIndexOf(":"))) : held;
   return `${kept}:${part}` as Token;
 }
 

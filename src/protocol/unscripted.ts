@@ -1,10 +1,12 @@
 import type { RedisClient } from "../link/redis-client.js";
 import type { ServerClock } from "../link/server-clock.js";
+import { timeIn } from "../link/server-clock.js";
 import type { KeyNames } from "./key-names.js";
 import type { Member } from "./mailbox.js";
 import { channelOf, fenced, freed, stored } from "./messages.js";
 import type { ClaimAnswer, ClaimRequest, CopyHolder, EncodedEntry, FenceAnswer, RenewAnswer, Steps } from "./steps.js";
 import type { StoreAnswer } from "./steps.js";
+import { LONGEST_LEASE_MS } from "./steps.js";
 import type { Token } from "./token.js";
 import { PAUSE, firstToken, takenToken } from "./token.js";
 import type { Decision, Transaction, WatchConnection, WatchingClient } from "./watch-connection.js";
@@ -15,6 +17,8 @@ interface Seen {
   readonly isForeignEntry: boolean;
   /** The audience: member, score, member, ... */
   readonly audience: readonly string[];
+  /** The server's clock as it saw that; -Infinity if it is not known: then nothing is over. */
+  readonly nowMs: number;
 }
 
 type Tell = [channel: string, message: string][];
@@ -164,9 +168,9 @@ export class WatchedSteps implements Steps {
     return this.#act<FenceAnswer>(
       names,
       [names.lock, names.entry, names.audience],
-      ({ held, leaseLeftMs, isForeignEntry, audience }) => {
+      ({ held, leaseLeftMs, isForeignEntry, audience, nowMs }) => {
         if (isForeignEntry || (held !== null && leaseLeftMs === -1)) return { answer: { kind: "foreign" } };
-        const copies = this.#copiesIn(audience);
+        const copies = this.#copiesIn(audience, nowMs);
         return {
           answer: { kind: "done", copies },
           write: (transaction) => {
@@ -187,13 +191,15 @@ export class WatchedSteps implements Steps {
     );
   }
 
-  #copiesIn(audience: readonly string[]): CopyHolder[] {
+  // By the server's clock as it is, not as this process believes: a copy that is taken for over is not waited for.
+  #copiesIn(audience: readonly string[], nowMs: number): CopyHolder[] {
     const copies: CopyHolder[] = [];
-    const nowMs = this.#clock.nowSeconds() * 1000;
     for (let i = 0; i + 1 < audience.length; i += 2) {
       const [, member, leaseMs] = /^c([0-9a-f]+):(\d+)$/.exec(audience[i]!) ?? [];
       if (member === undefined || member === this.#member.id) continue;
-      const leaseLeftMs = Math.min(Number(audience[i + 1]) - nowMs, Number(leaseMs));
+      // Redis writes `inf`, which is no number here.
+      const scoreLeftMs = Number(audience[i + 1]?.replace("inf", "Infinity")) - nowMs;
+      const leaseLeftMs = Math.min(scoreLeftMs, Number(leaseMs), LONGEST_LEASE_MS);
       if (leaseLeftMs > 0) copies.push({ member, leaseLeftMs });
     }
     return copies;
@@ -234,16 +240,26 @@ export class WatchedSteps implements Steps {
 async function look(connection: WatchingClient, names: KeyNames, watched: readonly string[]): Promise<Seen> {
   const concerns = (key: string): boolean => watched.includes(key);
   const members = connection.zrange(names.audience, 0, -1, "WITHSCORES");
-  const [held, left, isEntry, exists, audience] = await Promise.all([
+  const [held, left, isEntry, exists, audience, nowMs] = await Promise.all([
     connection.get(names.lock),
     connection.pttl(names.lock),
     concerns(names.entry) ? connection.hexists(names.entry, names.mark) : 1,
     concerns(names.entry) ? connection.exists(names.entry) : 1,
     // Who only tells waiters goes without, where it may not be read: they look now and then.
     concerns(names.audience) ? members : members.catch(() => []),
+    concerns(names.audience) ? serverMs(connection) : -Infinity,
   ]);
   const isForeignEntry = Number(exists) === 1 && Number(isEntry) === 0;
-  return { held, leaseLeftMs: Number(left), isForeignEntry, audience };
+  return { held, leaseLeftMs: Number(left), isForeignEntry, audience, nowMs };
+}
+
+async function serverMs(connection: WatchingClient): Promise<number> {
+  // It may be denied.
+  const ms = await connection
+    .time()
+    .then(timeIn)
+    .catch(() => NaN);
+  return Number.isNaN(ms) ? -Infinity : ms;
 }
 
 function writeEntry(transaction: Transaction, names: KeyNames, entry: EncodedEntry): void {

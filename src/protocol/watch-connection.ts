@@ -1,5 +1,5 @@
 import type { OwnConnection } from "../link/own-connection.js";
-import { ofOwnConnection, openOwnConnection, peerOf } from "../link/own-connection.js";
+import { databaseOf, ofOwnConnection, openOwnConnection, peerOf } from "../link/own-connection.js";
 import type { RedisClient } from "../link/redis-client.js";
 import type { Runtime } from "../runtime.js";
 import { detached } from "../runtime.js";
@@ -14,6 +14,7 @@ export interface WatchingClient extends OwnConnection {
   hexists(key: string, field: string): Promise<unknown>;
   hget(key: string, field: string): Promise<string | null>;
   zrange(key: string, from: number, to: number, withScores: "WITHSCORES"): Promise<string[]>;
+  time(): Promise<unknown>;
   multi(): Transaction;
   publish(channel: string, message: string): Promise<unknown>;
 }
@@ -45,8 +46,9 @@ export class WatchConnection {
   /** Called when the connection has ended: scripting may be allowed by now. */
   onEnd: () => void = () => undefined;
   #connection: WatchingClient | undefined;
-  // The server that the client was connected to when that was opened.
+  // The server that the client was connected to when that was opened, and the database that it had selected there.
   #peer: string | undefined;
+  #database = 0;
   // The transaction before the next one; never rejects. It stays, and so is made outside of any request.
   #last: Promise<unknown> = detached(() => Promise.resolve());
 
@@ -78,7 +80,7 @@ export class WatchConnection {
     decide: (seen: S) => Decision<A>,
     timeoutMs: number,
   ): Promise<A> {
-    this.#leaveOldPrimary();
+    this.#followClient();
     const connection = (this.#connection ??= this.#connect(timeoutMs));
     // Disconnecting rejects whatever is unanswered, so the queue behind this transaction moves on.
     let isOver = false;
@@ -101,12 +103,13 @@ export class WatchConnection {
     }
   }
 
-  /** Where the client is connected to another server by now, so must this be: it compares and writes what that reads. */
-  #leaveOldPrimary(): void {
-    const peer = peerOf(this.#client);
-    if (peer === undefined || peer === this.#peer) return;
-    if (this.#peer !== undefined) this.close();
+  /** Where the client is connected to another server by now, or in another database, so must this be. */
+  #followClient(): void {
+    const peer = peerOf(this.#client) ?? this.#peer;
+    const database = databaseOf(this.#client);
+    if ((this.#peer !== undefined && peer !== this.#peer) || database !== this.#database) this.close();
     this.#peer = peer;
+    this.#database = database;
   }
 
   #connect(timeoutMs: number): WatchingClient {

@@ -99,14 +99,14 @@ function claim(server: ModelServer, keys: readonly string[], words: readonly Wor
   }
   const held = get(server, lock);
   if (held?.endsWith(`:${part}`)) return ["mine", held, held === token ? "free" : "patience"];
+  const left = held === null ? -2 : server.pttl(lock);
+  if (left === -1) return ["foreign"];
   const isPause = held?.endsWith(PAUSE) === true;
   if (held === null || (isPause && purpose === "fill")) {
     if (isPause) server.execute("del", [lock]);
     server.execute("set", [lock, token, "NX", "PX", leaseMs]);
     return ["mine", token, "free"];
   }
-  const left = server.pttl(lock);
-  if (left === -1) return ["foreign"];
   const [, member] = /:L([0-9a-f]+)-[0-9a-f]+$/.exec(held) ?? [];
   const isSilent = member !== undefined && seesSilence === "1" && server.subscribersOf(`cachefence:${member}`) === 0;
   if (!isPause && (held === outwaited || (isSilent && held === silent))) {

@@ -125,6 +125,19 @@ describeOwnRedis("a server that denies", () => {
         expect(await isLocked("key")).toBe(false);
       });
 
+      it("changes nothing in another database that the client has selected", async () => {
+        const client = await openClient(...noScripting);
+        const cache = fenceOver(client);
+        for (const database of [3, 5]) {
+          await client.select(database);
+          expect(await cache.getOrSet("key", 60, () => database)).toBe(database);
+          expect(await client.keys(`${namespace}*`)).toEqual([`${namespace}key`]);
+          await cache.invalidate("key");
+          expect(await client.keys(`${namespace}*`)).toEqual([]);
+        }
+        expect(cache.stats()).toMatchObject({ refusedStores: 0, redisErrors: 0 });
+      });
+
       it("changes nothing: a store that was fenced off meanwhile is refused", async () => {
         const cache = fenceOver(await openClient(...noScripting));
         const other = fenceOver(await openClient(...noScripting));

@@ -158,6 +158,19 @@ describeOwnRedis("the steps", () => {
         expect(await raw.pttl(names.lock)).toBeLessThanOrEqual(LEASE_MS);
       });
 
+      it.each([
+        ["bytes that are no text", Buffer.from([0xff, 0x00, 0xc3, 0x28])],
+        ["of somebody who writes very long ones", Buffer.from("x".repeat(5_000))],
+      ])("takes over a foreign lock too: %s", async (_, lock) => {
+        await raw.set(names.lock, lock, "PX", LEASE_MS);
+        const seen = await claim();
+        if (seen.kind !== "held") throw new Error("not held");
+        const taken = await claimed({ outwaited: seen.lock });
+        expect(taken.length).toBeLessThan(100);
+        expect(await steps.store(names, taken, entry)).toBe("done");
+        expect(await held()).toBeNull();
+      });
+
       it("of many that take over the same lock is granted to one", async () => {
         await hold("rival");
         const answers = await Promise.all(Array.from({ length: 10 }, () => claim({ outwaited: "rival" })));
@@ -190,6 +203,10 @@ describeOwnRedis("the steps", () => {
         expect(await claim()).toEqual({ kind: "foreign" });
         expect(await claim({ outwaited: "somebody's own" })).toEqual({ kind: "foreign" });
         expect(await held()).toBe("somebody's own");
+        // Nor is one that looks like a pause.
+        await raw.set(names.lock, "somebody's own:P");
+        expect(await claim()).toEqual({ kind: "foreign" });
+        expect(await held()).toBe("somebody's own:P");
       });
     });
 
@@ -347,6 +364,34 @@ describeOwnRedis("the steps", () => {
         const key = names.redisKey;
         await expect.poll(() => heard).toEqual([`fenced ${key.length} abc ${conversation.mailbox.id}\n${key}`]);
       });
+
+      it.each([
+        ["a lease without end", "+inf", "9".repeat(400)],
+        ["one of years", 1e15, "99999999999"],
+      ])(
+        "waits for nobody longer than the longest lease there is, though somebody has written %s",
+        async (...forged) => {
+          const [, score, lease] = forged;
+          await raw.zadd(names.audience, score, `c${MEMBER}:${lease}`);
+          const answer = await steps.fence(names, "abc", undefined);
+          expect(answer).toEqual({ kind: "done", copies: [{ member: MEMBER, leaseLeftMs: 60_000 }] });
+        },
+      );
+
+      it.each([3_600_000, -3_600_000])(
+        "tells the time that a copy has left whatever clock this host has: %d ms",
+        async (skewMs) => {
+          const wrong = { ...systemRuntime, wallClockMs: () => Date.now() + skewMs };
+          // Without a look before, from which it would know the server's clock.
+          const { steps: unsettled } = Conversation.over(client, wrong).way(20_000);
+          await raw.zadd(names.audience, Date.now() + 30_000, `c${MEMBER}:60000`);
+          const answer = await unsettled.fence(names, "abc", undefined);
+          if (answer.kind !== "done") throw new Error("not fenced");
+          expect(answer.copies.map(({ member }) => member)).toEqual([MEMBER]);
+          expect(Math.round((answer.copies[0]?.leaseLeftMs ?? 0) / 10_000)).toBe(3);
+          Conversation.over(client, wrong).close();
+        },
+      );
 
       it("leaves what is not cachefence's: a hash, and a lock without a lease", async () => {
         await raw.hset(names.entry, "field", "theirs");

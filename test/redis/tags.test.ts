@@ -131,5 +131,16 @@ for (const major of majors) {
       await expect(cache.set("b:tag", 60, "mine")).rejects.toThrow(/b:tag/);
       await expect(cache.set("x", 60, 1, { tags: ["a"] })).rejects.toBeInstanceOf(CacheFenceError);
     });
+
+    it("collide with no key of the user's that is in memory", async () => {
+      const cache = open({ memory: new Map(), memoryLease: 60 });
+      await cache.getOrSet("mailbox", 60, () => 1);
+      await cache.set("a:tag", 60, "mine");
+      await until("it is in memory", async () => {
+        return (await cache.getOrSetEntry("a:tag", 60, () => "not asked")).source === "memory";
+      });
+      await expect(cache.getOrSet("k", 60, () => 1, { tags: ["a"] })).rejects.toThrow(/a:tag".*name of the tag of/);
+      expect(await raw.exists(`${namespace}k`)).toBe(0);
+    });
   });
 }

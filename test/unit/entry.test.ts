@@ -55,6 +55,13 @@ describe("an entry", () => {
     }
   });
 
+  it("is corrupt where a number is no decimal text: blanks are no 0", () => {
+    for (const text of [" ", "\n", ".", "0x10", " 1", "+1", "1_0", "1e", "\u00a01"]) {
+      expect(decodeEntry(numbers(text, "1.0"))).toBe("corrupt");
+      expect(decodeEntry(numbers("1.0", text))).toBe("corrupt");
+    }
+  });
+
   it("is not there when the key is missing or the hash has no `v`", () => {
     expect(decodeEntry([null, null, null])).toBeUndefined();
     expect(decodeEntry([])).toBeUndefined();

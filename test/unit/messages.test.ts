@@ -55,6 +55,29 @@ describe("a message", () => {
   });
 });
 
+describe("a message with a value", () => {
+  it.each(["", "\t", ".", "0x10", "+1", "1e", "-1", "inf", "Infinity", "nan"])(
+    "is none where a number is no decimal text: %j",
+    (text) => {
+      const told = (delta: string, expiry: string) =>
+        parseMessage(Buffer.from(`stored 1 cachefence:L0123456789abcdef-0 ${delta} ${expiry} 0\nk1`));
+      expect(told("1e-05", "2.5")).toMatchObject({ told: { deltaSeconds: 1e-5, expirySeconds: 2.5 } });
+      expect(told(text, "1")).toBeUndefined();
+      expect(told("1", text)).toBeUndefined();
+    },
+  );
+});
+
+describe("a message of more than a mebibyte", () => {
+  it("is none, whatever it says: its words could be longer than text may be", () => {
+    const key = "k".repeat(1_048_576 - Buffer.byteLength(freed("")) - 6);
+    const largest = Buffer.from(freed(key));
+    expect(largest).toHaveLength(1_048_576);
+    expect(parseMessage(largest)).toEqual({ kind: "freed", key });
+    expect(parseMessage(Buffer.from(freed(`${key}k`)))).toBeUndefined();
+  });
+});
+
 describe("a token", () => {
   it.each(read("tokens") as { lock: string; holder: string | null }[])(
     "names its holder as docs/protocol.md has it: $lock",

@@ -144,12 +144,15 @@ describe("ServerClock", () => {
     expect(clock.nowSeconds()).toBe(1_600_000_010);
   });
 
-  it.each(["QUEUED", ["QUEUED"], null])("takes nothing from a reply that is no time: %j", async (reply) => {
-    const { clock, asked } = setUp();
-    const before = clock.nowSeconds();
-    const settled = clock.settle();
-    asked[0]?.resolve(reply);
-    await settled;
-    expect([clock.isSettled, clock.nowSeconds(), asked.length]).toEqual([true, before, 1]);
-  });
+  it.each(["QUEUED", ["QUEUED"], null, [null, null], ["1e999", "0"], ["1", Object.create(null)]])(
+    "takes nothing from a reply that is no time: %j",
+    async (reply) => {
+      const { clock, asked } = setUp();
+      const before = clock.nowSeconds();
+      const settled = clock.settle();
+      asked[0]?.resolve(reply);
+      await settled;
+      expect([clock.isSettled, clock.nowSeconds(), asked.length]).toEqual([true, before, 1]);
+    },
+  );
 });
