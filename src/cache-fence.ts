@@ -79,7 +79,7 @@ interface Call {
   askedMs: number | undefined;
   /** What it has found already, with the others of its list. */
   look: Look | undefined;
-  /** Its first read, if it may share a seat with the other callers of that. */
+  /** Its read, if it may be one of the herd of that. */
   read: Promise<unknown> | undefined;
   /** The copy that it is to be served has been drawn for, and is due. */
   isDue: boolean;
@@ -105,6 +105,11 @@ interface Found {
 interface Look {
   readonly found: Found | undefined;
   readonly atHand: Entry<StoredValue> | undefined;
+}
+
+/** The callers of one tick, and so of one read, that found nothing to serve. The first boards for itself, all others as one. */
+interface Herd {
+  outcome: Promise<Outcome | undefined> | undefined;
 }
 
 // No state looks like it, so no entry has it.
@@ -135,8 +140,7 @@ export class CacheFence {
   readonly #copies: Copies | undefined;
   readonly #tags: Tags;
   readonly #flights: Flights;
-  // A read -> the seat of the callers of its tick that found nothing to serve: a herd boards as one.
-  readonly #seats = new WeakMap<Promise<unknown>, Promise<Outcome | undefined>>();
+  readonly #herds = new WeakMap<Promise<unknown>, Herd>();
   #isClosed = false;
 
   // The line of moments: calls begin on it, and what they are served with stands for a moment on it. See Outcome.
@@ -442,7 +446,7 @@ export class CacheFence {
     try {
       const reading = this.#read(call.names);
       const { tags } = call.options;
-      // With options of its own it may leave before the others, or want something else.
+      // With options of its own it may leave before the others; and later each acts for itself.
       if (call.options === this.#options.perCall && call.askedMs === undefined) call.read = reading;
       // Sent at once: in one write, and of one moment.
       if (tags.length > 0) [, call.tags] = await Promise.all([reading, this.#tagStates(tags, call.isOnlyLooking)]);
@@ -594,13 +598,14 @@ export class CacheFence {
     if (found === undefined && call.askedMs === undefined) this.#reporter.report("cachefence:miss", { key });
     if (found === undefined && hasFlight) this.#reporter.coalesced();
     call.askedMs ??= this.#runtime.monotonicMs();
-    const read = found === undefined ? call.read : undefined;
-    const shared = read === undefined ? undefined : this.#seats.get(read);
+    const { read } = call;
     call.read = undefined;
-    if (shared !== undefined) return shared;
+    const herd = found === undefined && read !== undefined ? this.#herds.get(read) : undefined;
+    if (herd?.outcome !== undefined) return herd.outcome;
+    if (herd === undefined && read !== undefined) this.#herds.set(read, { outcome: undefined });
     const passenger: Passenger = {
-      // For those who share its seat too, the last of whom began by now.
-      began: read === undefined ? began : this.#moment,
+      // The last of a herd began by now.
+      began: herd === undefined ? began : this.#moment,
       askedMs: call.askedMs,
       givesUpMs: givesUpMs(call.askedMs, this.#options.waitForLockMs),
       isServed: found !== undefined,
@@ -608,15 +613,15 @@ export class CacheFence {
       tags,
       retryAfterMs: options.retryAfterMs,
       servableUntilSeconds: found?.servableUntilSeconds ?? 0,
-      recompute: bound(() => this.#recompute(call)),
+      recompute: herd === undefined ? bound(() => this.#recompute(call)) : undefined,
       beforeClaim: call.beforeClaim,
       onStored: tags === undefined ? undefined : (keepMs) => this.#keepTags(options.tags, tags, keepMs),
       onWaiting,
     };
     if (found === undefined || !options.refreshesInBackground) {
-      const seat = this.#flights.board(names, passenger, onLeaving);
-      if (read !== undefined) this.#seats.set(read, seat);
-      return seat;
+      const outcome = this.#flights.board(names, passenger, onLeaving);
+      if (herd !== undefined) herd.outcome = outcome;
+      return outcome;
     }
     call.isRefreshing = true;
     // Its failure is an event.

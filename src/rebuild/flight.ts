@@ -53,7 +53,8 @@ export interface Passenger {
   readonly retryAfterMs: number;
   /** Until when the value at hand may be served, in server time; 0 if there is none. */
   readonly servableUntilSeconds: number;
-  readonly recompute: () => Promise<Recomputed>;
+  /** undefined: many callers in one, who leave the rebuild to others while those are aboard, and then board one by one. */
+  readonly recompute: (() => Promise<Recomputed>) | undefined;
   /** Called before a claim is sent for it: others of its list are sent at the same time. */
   readonly beforeClaim?: (() => void) | undefined;
   /** Called when its value has been stored: the states of its tags must outlast it. */
@@ -68,6 +69,9 @@ export interface FlightListener {
   /** No refresh is tried before that, by the monotonic clock. */
   paused(untilMs: number): void;
 }
+
+/** One whose recompute may be called. */
+type Owner = Passenger & { readonly recompute: () => Promise<Recomputed> };
 
 /** How a call aboard is told of the end. */
 interface Seat {
@@ -109,7 +113,7 @@ export class Flight {
   readonly #patience: Patience;
   #isClosed = false;
   // Set when the recompute is called.
-  #rebuild: { readonly owner: Passenger; readonly beganMs: number; readonly startedAt: number } | undefined;
+  #rebuild: { readonly owner: Owner; readonly beganMs: number; readonly startedAt: number } | undefined;
   // What may outlast the landing: the freeing of the lock.
   readonly #unfinished: Promise<unknown>[] = [];
 
@@ -157,7 +161,7 @@ export class Flight {
         this.#aboard.delete(passenger);
         resolve(undefined);
         // A rebuild that has begun goes on for the others; a wait for nobody ends.
-        if (this.#aboard.size === 0) this.#wake?.();
+        if (!this.#hasOwner) this.#wake?.();
       });
       if (this.#rebuild !== undefined) {
         passenger.onWaiting?.();
@@ -208,10 +212,10 @@ export class Flight {
     }
   }
 
-  /** All have left: nobody wants it. Closed at once, so that nobody boards what ends. */
+  /** All have left who could rebuild. Closed at once, so that nobody boards what ends. */
   #isDeserted(): boolean {
-    if (this.#aboard.size > 0) return false;
-    this.#close();
+    if (this.#hasOwner) return false;
+    this.#landAll(undefined);
     return true;
   }
 
@@ -225,14 +229,19 @@ export class Flight {
     return this.#tools.way.links.of(this.#names.entry).state === "ready";
   }
 
-  /** The one whose wish counts: whoever has nothing to serve, else the first. */
-  get #first(): Passenger {
+  /** The one whose wish counts: of those who could rebuild, whoever has nothing to serve, else the first. */
+  get #first(): Passenger | undefined {
     let first: Passenger | undefined;
     for (const passenger of this.#aboard.keys()) {
-      if (!passenger.isServed) return passenger;
-      first ??= passenger;
+      if (!passenger.isServed && isOwner(passenger)) return passenger;
+      if (first === undefined || !isOwner(first)) first = passenger;
     }
-    return first!;
+    return first;
+  }
+
+  get #hasOwner(): boolean {
+    const first = this.#first;
+    return first !== undefined && isOwner(first);
   }
 
   async #claim(): Promise<Claim | "without Redis" | "for nobody"> {
@@ -244,7 +253,7 @@ export class Flight {
       if (this.#isDeserted()) return "for nobody";
       this.#listen();
       this.#isTold = this.#isStored = false;
-      const { atHand, tags, beforeClaim } = this.#first;
+      const { atHand, tags, beforeClaim } = this.#first!;
       // Nothing could be stored that anybody may read.
       if (tags === undefined) return "without Redis";
       beforeClaim?.();
@@ -309,7 +318,7 @@ export class Flight {
   /** Lands with an entry from elsewhere, if it is what is wanted: not the one at hand. */
   #answer(entry: StoredEntry<StoredValue>, asOf: number): boolean {
     if (entry === undefined || entry === "corrupt" || this.#aboard.size === 0) return false;
-    const { atHand, tags } = this.#first;
+    const { atHand, tags } = this.#first!;
     if (entry.tags !== tags || (atHand !== undefined && isSameEntry(entry, atHand))) return false;
     this.#tools.onNewEntry(this.#names);
     this.#landAll({ entry, tags: entry.tags, startedAt: -Infinity, asOf, madeBy: "another" });
@@ -363,7 +372,7 @@ export class Flight {
     const pauseMs = this.#hasOutwaited ? LONGEST_PAUSE_MS * runtime.random() : 0;
     const longestMs = patienceMs > 0 ? patienceMs : pauseMs;
     const delayMs = Math.min(longestMs, leaseLeftMs + 1, this.#nextLookMs(lock, by));
-    if (!this.#isTold && this.#aboard.size > 0) await this.#untilWoken(delayMs);
+    if (!this.#isTold && this.#hasOwner) await this.#untilWoken(delayMs);
     if (this.#answerTold()) return true;
     // Stored, and the message does not say what: it is there to be read, and no lock need be taken for it.
     return this.#isStored && this.#readFound();
@@ -392,7 +401,7 @@ export class Flight {
     if (this.#isDeserted()) return;
     const { reporter, runtime, moment } = this.#tools;
     const { key } = this.#names;
-    const owner = this.#first;
+    const owner = this.#first as Owner;
     this.#reportBeginning(owner, how);
     const beganMs = runtime.monotonicMs();
     const startedAt = moment();
@@ -429,7 +438,7 @@ export class Flight {
     }
   }
 
-  #reportBeginning(owner: Passenger, how: "free" | "patience" | "silence"): void {
+  #reportBeginning(owner: Owner, how: "free" | "patience" | "silence"): void {
     const { reporter, runtime, way } = this.#tools;
     const { key } = this.#names;
     if (how !== "free") {
@@ -440,7 +449,7 @@ export class Flight {
     }
   }
 
-  #entryOf(made: Recomputed, owner: Passenger): Entry<StoredValue> {
+  #entryOf(made: Recomputed, owner: Owner): Entry<StoredValue> {
     const { open, way } = this.#tools;
     return {
       value: open(this.#names.key, made.value),
@@ -451,7 +460,7 @@ export class Flight {
   }
 
   /** Stores, or only frees the lock where nothing is to be cached. True: until then, nobody had fenced the key. */
-  async #conclude(lock: HeldLock, made: Recomputed, owner: Passenger): Promise<boolean> {
+  async #conclude(lock: HeldLock, made: Recomputed, owner: Owner): Promise<boolean> {
     const { reporter, throwsOnRedisError } = this.#tools;
     const { key } = this.#names;
     if (made.ttlSeconds === 0) return this.#free(lock);
@@ -572,6 +581,10 @@ export class Flight {
 }
 
 const LONGEST_PAUSE_MS = 50;
+
+function isOwner(passenger: Passenger): passenger is Owner {
+  return passenger.recompute !== undefined;
+}
 
 function secondsSince(beganMs: number, runtime: Runtime): number {
   return (runtime.monotonicMs() - beganMs) / 1000;

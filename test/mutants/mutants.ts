@@ -87,7 +87,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "recall-drops-nothing",
     takesOut: "A process that is told of a fence confirms, and keeps its copy.",
-    edits: [edit("memory/leases.ts", "    this.drop(key, true);\n    const there", "    const there")],
+    edits: [edit("memory/leases.ts", "    if (there.length > 0) this.drop(key, true);\n", "")],
     tests: ["test/redis/memory.test.ts"],
   },
   {
@@ -464,6 +464,19 @@ export const mutants: readonly Mutant[] = [
     name: "patience-begins-anew",
     takesOut: "A call that boards another flight has its patience back.",
     edits: [edit("cache-fence.ts", "call.askedMs ??= this.#runtime", "call.askedMs = this.#runtime")],
+    tests: ["test/redis/passengers.test.ts"],
+  },
+  {
+    name: "herd-owns-its-rebuild",
+    takesOut: "Of the callers of one turn, those that wait for the first have no recompute of their own.",
+    edits: [
+      edit("rebuild/flight.ts", "return passenger.recompute !== undefined;", "return true;"),
+      edit(
+        "cache-fence.ts",
+        "herd === undefined ? bound(() => this.#recompute(call)) : undefined",
+        "bound(() => this.#recompute(call))",
+      ),
+    ],
     tests: ["test/redis/passengers.test.ts"],
   },
   {

@@ -179,6 +179,22 @@ for (const major of majors) {
       expect(runtime.monotonicNowMs).toBeLessThan(2_600);
     });
 
+    it("act each for itself in the end, though they asked in one turn and the rebuilds of others hang", async () => {
+      const runtime = new ManualRuntime();
+      const cache = new CacheFence(connect(), { namespace, waitForLock: 1, redisTimeout: 60 }, runtime);
+      const hang = () => new Promise<string>(() => undefined);
+      void cache.getOrSet("k", 60, hang);
+      void cache.getOrSet("k", 60, hang);
+      let third: string | undefined;
+      void cache.getOrSet("k", 60, () => "third's").then((value) => (third = value));
+      await until("the third has acted for itself", async () => {
+        await runtime.advance(50);
+        return third !== undefined;
+      });
+      expect(third).toBe("third's");
+      expect(cache.stats()).toMatchObject({ rebuilds: 3, misses: 3, coalesced: 3 });
+    });
+
     it("with nothing to serve are not starved by the refreshes of others", async () => {
       await writeStale("k", "old");
       const cache = open();
