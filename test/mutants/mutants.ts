@@ -467,14 +467,13 @@ export const mutants: readonly Mutant[] = [
     tests: ["test/redis/passengers.test.ts"],
   },
   {
-    name: "herd-owns-its-rebuild",
-    takesOut: "Of the callers of one turn, those that wait for the first have no recompute of their own.",
+    name: "herd-sits-with-the-first",
+    takesOut: "Of the callers of one turn, those that wait for the first can give it up.",
     edits: [
-      edit("rebuild/flight.ts", "return passenger.recompute !== undefined;", "return true;"),
       edit(
         "cache-fence.ts",
-        "herd === undefined ? bound(() => this.#recompute(call)) : undefined",
-        "bound(() => this.#recompute(call))",
+        "if (herd !== undefined) herd.outcome = outcome;",
+        "if (read !== undefined) this.#herds.set(read, { outcome });",
       ),
     ],
     tests: ["test/redis/passengers.test.ts"],
