@@ -49,6 +49,7 @@ import { ENTRY_FIELDS } from "./protocol/entry.js";
 import { explainForeignType } from "./protocol/foreign-keys.js";
 import type { KeyNames } from "./protocol/key-names.js";
 import { KeyNaming, tagKeyOf } from "./protocol/key-names.js";
+import type { Read } from "./protocol/reader.js";
 import { Reader, fetchOf } from "./protocol/reader.js";
 import { RebuildLock } from "./protocol/rebuild-lock.js";
 import type { EncodedEntry } from "./protocol/steps.js";
@@ -65,8 +66,8 @@ interface Call {
   readonly key: string;
   readonly names: KeyNames;
   readonly options: ResolvedCallOptions;
-  readonly ttl: Source["ttl"];
-  readonly recompute: Source["recompute"];
+  ttl: Source["ttl"];
+  recompute: Source["recompute"];
   /** Called as soon as it is known that its own recompute is not called now. */
   onWaiting: (() => void) | undefined;
   /** Called before it sends what claims a lock: others of its list do at the same time. */
@@ -291,54 +292,90 @@ export class CacheFence {
     checkRecompute(keyOf, "keyOf");
     const { shared, tagsOf } = resolveManyOptions(options, this.#options.perCall);
     const each = [...new Set(items)];
-    const hold = (): void => this.#way.links.any.holdBack();
-    const source = { recompute: bound(recompute), timeoutSeconds: shared.recomputeTimeoutSeconds };
-    const batch = new Batch(each, source, this.#runtime);
-    batch.onAnswer = hold;
     const ofOne = { ...shared, recomputeTimeoutSeconds: undefined };
     const calls = each.map((item): Call => {
       const key = keyOf(item);
-      const lifetime = typeof ttl === "number" ? ttl : (value: T) => ttl(value, item);
       checkKey(key);
-      const resolved = tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) };
-      const call = this.#call(key, lifetime, () => batch.ask(item), resolved);
+      return this.#call(key, ttl, recompute, tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) });
+    });
+    const hold = (): void => this.#way.links.any.holdBack();
+    hold();
+    const looking = this.#lookAll(calls);
+    const looks = await (shared.signal === undefined ? looking : untilAborted(shared.signal, () => looking));
+    const values = new Map<I, T>();
+    const missing: { readonly item: I; readonly call: Call; readonly look: Look | Error }[] = [];
+    each.forEach((item, index) => {
+      const call = calls[index]!;
+      const look = looks[index]!;
+      const hit = look instanceof Error ? undefined : look.found;
+      // Its draw is made, and said: refresh.
+      call.isDue = hit !== undefined && this.#isDue(hit, call.options);
+      const isServed = hit !== undefined && !call.isDue;
+      // In its place, whatever it will be.
+      values.set(item, (isServed ? this.#hit(call.key, hit, hit.atSeconds) : undefined) as T);
+      if (!isServed) missing.push({ item, call, look });
+    });
+    if (missing.length === 0) return values;
+    const source = { recompute: bound(recompute), timeoutSeconds: shared.recomputeTimeoutSeconds };
+    const batch = new Batch(
+      missing.map(({ item }) => item),
+      source,
+      this.#runtime,
+    );
+    batch.onAnswer = hold;
+    const answering = missing.map(({ item, call, look }) => {
+      call.recompute = () => batch.ask(item);
+      if (typeof ttl === "function") call.ttl = (value: T) => ttl(value, item);
       call.onWaiting = () => batch.decided(item);
       call.beforeClaim = hold;
-      return call;
+      return this.#answerInList(call, look);
     });
-    hold();
-    const looks = Promise.allSettled(calls.map((call) => this.#look(call)));
-    const found = await (shared.signal === undefined ? looks : untilAborted(shared.signal, () => looks));
-    const settled = found.map((look, index) => {
-      const call = calls[index]!;
-      const item = each[index]!;
-      const hit = look.status === "fulfilled" ? look.value.found : undefined;
-      if (hit !== undefined && !this.#isDue(hit, call.options)) {
-        batch.decided(item);
-        return this.#hit(call.key, hit, hit.atSeconds);
-      }
-      // Its draw has been made, and said: refresh.
-      call.isDue = hit !== undefined;
-      return this.#answerInList(call, look, () => batch.decided(item));
-    });
-    const values = new Map<I, T>();
-    const answers = await Promise.allSettled(settled);
+    const answers = await Promise.allSettled(answering);
     answers.forEach((one, index) => {
       if (one.status === "rejected") throw one.reason;
-      values.set(each[index]!, one.value as T);
+      values.set(missing[index]!.item, one.value as T);
     });
     return values;
   }
 
-  async #answerInList(call: Call, look: PromiseSettledResult<Look>, decided: () => void): Promise<unknown> {
+  /** A look for each of a list, or why there is none. Those that need no more than a read from one server share a promise. */
+  async #lookAll(calls: readonly Call[]): Promise<(Look | Error)[]> {
+    const { links, clock } = this.#way;
+    const looks: (Look | Error)[] = [];
+    const together: number[] = [];
+    const alone: Promise<unknown>[] = [];
+    calls.forEach((call, index) => {
+      const copy = this.#copied(call);
+      if (copy !== undefined) looks[index] = copy;
+      else if (!links.areMany && call.options.tags.length === 0) together.push(index);
+      else
+        alone.push(
+          this.#look(call)
+            .then((look) => (looks[index] = look))
+            .catch((error: unknown) => (looks[index] = asError(error))),
+        );
+    });
+    const reads = together.map((index) => this.#readOf(calls[index]!.names));
+    const found: (StoredEntry<StoredValue> | Error)[] = [];
+    await this.#reader.all(reads, (place, entry) => (found[place] = entry));
+    if (!clock.isSettled) await clock.settle();
+    together.forEach((index, place) => {
+      const entry = found[place];
+      looks[index] = entry instanceof Error ? this.#unseen(calls[index]!, entry) : this.#judge(calls[index]!, entry);
+    });
+    await Promise.all(alone);
+    return looks;
+  }
+
+  async #answerInList(call: Call, look: Look | Error): Promise<unknown> {
     try {
-      if (look.status === "rejected") throw await explainForeignType(look.reason, this.#way, call.names);
-      call.look = look.value;
+      if (look instanceof Error) throw await explainForeignType(look, this.#way, call.names);
+      call.look = look;
       return await this.#answer(call, valueOf);
     } catch (error) {
       throw ofItem(error, call.key);
     } finally {
-      if (!call.isRefreshing) decided();
+      if (!call.isRefreshing) call.onWaiting?.();
     }
   }
 
@@ -415,7 +452,7 @@ export class CacheFence {
         call.options.signal?.throwIfAborted();
         const isDue = call.isDue || (found !== undefined && this.#isDue(found, call.options));
         call.isDue = false;
-        if (found !== undefined && !isDue) return as(this.#served(call, found));
+        if (found !== undefined && !isDue) return as(this.#served(call, found, found.atSeconds));
         const outcome = await this.#board(call, found, atHand, onLeaving);
         if (outcome?.madeBy !== "this process, without Redis") this.#reportFault(call);
         if (outcome === undefined) {
@@ -439,10 +476,10 @@ export class CacheFence {
     return found !== undefined && options.staleFor !== 0 && this.#nowSeconds() < found.servableUntilSeconds;
   }
 
-  /** A copy that may be served, or what Redis has. Redis failing is like finding nothing, unless callers are to know. */
+  /** A copy that may be served, or what Redis has. */
   async #look(call: Call): Promise<Look> {
-    const copy = this.#copy(call.key, call.options, call);
-    if (copy !== undefined) return { found: copy, atHand: copy.entry };
+    const copy = this.#copied(call);
+    if (copy !== undefined) return copy;
     try {
       const reading = this.#read(call.names);
       const { tags } = call.options;
@@ -453,18 +490,34 @@ export class CacheFence {
       const stored = await reading;
       const { clock } = this.#way;
       if (!clock.isSettled) await clock.settle();
-      if (stored === "corrupt") this.#reportCorrupt(call.key, new TypeError("delta or expiry is no number"));
-      if (stored === undefined || stored === "corrupt" || stored.tags !== call.tags) return NOTHING;
-      return { found: this.#servable(call.key, stored, call.options, "redis", clock.nowSeconds()), atHand: stored };
+      return this.#judge(call, stored);
     } catch (error) {
-      if (!(error instanceof RedisFault)) throw error;
-      call.fault = error.toError(call.key);
-      call.tags = call.options.tags.length === 0 ? "" : undefined;
-      if (!this.#options.throwsOnRedisError) return NOTHING;
-      const { fault } = call;
-      this.#reportFault(call);
-      throw fault;
+      const look = this.#unseen(call, asError(error));
+      if (look instanceof Error) throw look;
+      return look;
     }
+  }
+
+  #copied(call: Call): Look | undefined {
+    const copy = this.#copy(call.key, call.options, call);
+    return copy === undefined ? undefined : { found: copy, atHand: copy.entry };
+  }
+
+  /** What Redis has, in the eyes of this call. */
+  #judge(call: Call, stored: StoredEntry<StoredValue>): Look {
+    if (stored === "corrupt") this.#reportCorrupt(call.key, new TypeError("delta or expiry is no number"));
+    if (stored === undefined || stored === "corrupt" || stored.tags !== call.tags) return NOTHING;
+    return { found: this.#servable(call.key, stored, call.options, "redis", this.#nowSeconds()), atHand: stored };
+  }
+
+  /** Redis failing is like finding nothing, unless callers are to know. */
+  #unseen(call: Call, error: Error): Look | Error {
+    if (!(error instanceof RedisFault)) return error;
+    const fault = (call.fault = error.toError(call.key));
+    call.tags = call.options.tags.length === 0 ? "" : undefined;
+    if (!this.#options.throwsOnRedisError) return NOTHING;
+    this.#reportFault(call);
+    return fault;
   }
 
   #reportFault(call: Call): void {
@@ -474,25 +527,30 @@ export class CacheFence {
   }
 
   #read(names: KeyNames): Promise<StoredEntry<StoredValue>> {
-    return this.#readKeeping(names, ENTRY_FIELDS, this.#reader.entryOf(names), isReadyToKeep);
+    return this.#reader.inTick(names, () => this.#readOf(names));
   }
 
-  /** One read in this tick; where the key is worth a copy, one that makes it. */
-  #readKeeping<T>(
+  #readOf(names: KeyNames): Read<StoredEntry<StoredValue>> {
+    return this.#keeping(names, ENTRY_FIELDS, this.#reader.entryOf(names), isReadyToKeep);
+  }
+
+  /** A read; where the key is worth a copy, one that makes it. */
+  #keeping<T>(
     names: KeyNames,
     fields: readonly string[],
     decode: (reply: readonly (Buffer | null)[]) => T,
     isKept: (content: T) => boolean,
-  ): Promise<T> {
-    return this.#reader.inTick(names, (link) => {
-      const enlisting = this.#copies?.enlisting(names, fields);
-      if (enlisting === undefined) return link.read(fetchOf(names, fields), decode);
-      return link.read(enlisting.fetch, (reply) => {
+  ): Read<T> {
+    const enlisting = this.#copies?.enlisting(names, fields);
+    if (enlisting === undefined) return { fetch: fetchOf(names, fields), decode };
+    return {
+      fetch: enlisting.fetch,
+      decode: (reply) => {
         const content = decode(reply);
         if (isKept(content)) enlisting.keep(content);
         return content;
-      });
-    });
+      },
+    };
   }
 
   /** What the tags stand at, as entries hold it: made where it is missing, but for whoever only looks. Sent all at once. */
@@ -505,7 +563,8 @@ export class CacheFence {
         // An entry, where a key of the user's has the name of the state: that is found out below.
         if (typeof copied === "string") return copied;
         try {
-          const state = await this.#readKeeping(names, [names.mark], stateIn, (read) => read !== "");
+          const read = (): Read<string> => this.#keeping(names, [names.mark], stateIn, isState);
+          const state = await this.#reader.inTick(names, read);
           if (state !== "") return state;
           return isOnlyLooking ? NO_STATE : await this.#tags.make(names);
         } catch (error) {
@@ -575,8 +634,7 @@ export class CacheFence {
     return value;
   }
 
-  #served({ key }: Call, found: Found): CachedEntry<unknown> {
-    const nowSeconds = this.#nowSeconds();
+  #served({ key }: Call, found: Found, nowSeconds = this.#nowSeconds()): CachedEntry<unknown> {
     const remaining = found.entry.expirySeconds - nowSeconds;
     const source = remaining > 0 ? found.source : "stale";
     return { value: this.#hit(key, found, nowSeconds), remaining, delta: found.entry.deltaSeconds, source };
@@ -825,6 +883,10 @@ function ofItem(error: unknown, key: string): unknown {
 /** A tag's state among the fields; "" if it is missing. */
 function stateIn([state]: readonly (Buffer | null)[]): string {
   return state == null ? "" : state.toString();
+}
+
+function isState(read: string): boolean {
+  return read !== "";
 }
 
 function valueOf(entry: CachedEntry<unknown>): unknown {

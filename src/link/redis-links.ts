@@ -34,6 +34,11 @@ export class RedisLinks {
     this.any = this.#open(() => client.time());
   }
 
+  /** True where keys may be on several servers. */
+  get areMany(): boolean {
+    return this.#isCluster;
+  }
+
   of(entryKey: string): RedisLink {
     if (!this.#isCluster) return this.any;
     const { slots, options } = this.#client;

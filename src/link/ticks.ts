@@ -7,8 +7,15 @@ import type { RedisFault } from "./redis-fault.js";
 export interface Tick {
   readonly number: number;
   readonly sentMs: number;
-  /** Key -> its read of this tick. */
-  readonly reads: Map<string, Promise<unknown>>;
+  /** Key -> its last read of this tick. */
+  readonly reads: Map<string, SharedRead>;
+}
+
+/** A read, and who would read the same in the same way. */
+export interface SharedRead {
+  readonly reader: unknown;
+  readonly mark: string;
+  readonly reading: Promise<unknown>;
 }
 
 /** A tick as only this file sees it. */

@@ -1,5 +1,5 @@
 import type { RedisClient } from "../link/redis-client.js";
-import type { RedisLink } from "../link/redis-link.js";
+import type { Tick } from "../link/ticks.js";
 import type { Way } from "./conversation.js";
 import type { StoredEntry } from "./entry.js";
 import { ENTRY_FIELDS, decodeEntry } from "./entry.js";
@@ -10,14 +10,16 @@ type Fields = readonly (Buffer | null)[];
 /** Sends a read of some fields. */
 export type Fetch = (client: RedisClient) => Promise<Fields>;
 
-let readers = 0;
+/** A read, and what makes sense of its reply. */
+export interface Read<T> {
+  readonly fetch: Fetch;
+  readonly decode: (reply: Fields) => T;
+}
 
 /** Reads entries and the states of tags: one HMGET each. */
 export class Reader<V> {
   readonly #way: Way;
   readonly #open: (key: string, bytes: Buffer) => V;
-  // Caches over one client share the ticks of its link, and each opens values in its own way.
-  readonly #id = `${String(++readers)}:`;
 
   constructor(way: Way, open: (key: string, bytes: Buffer) => V) {
     this.#way = way;
@@ -34,23 +36,36 @@ export class Reader<V> {
   }
 
   /**
-   * Reads for all callers of this tick at once: `send` is called by the first of them.
+   * Reads for all callers of this tick at once: `read` is called by the first of them.
    *
    * Not for later ones, though the reply is still out: it may stand for a moment before a fence that has resolved since.
    * Within a tick none can have: whatever reply a caller of this tick has seen had left Redis before the tick began, so
    * before the read was sent.
    */
-  inTick<T>({ entry, mark }: KeyNames, send: (link: RedisLink) => Promise<T>): Promise<T> {
-    const { links, clock } = this.#way;
-    const link = links.of(entry);
+  inTick<T>({ entry, mark }: KeyNames, read: () => Read<T>): Promise<T> {
+    const link = this.#way.links.of(entry);
     const tick = link.tick();
-    const id = this.#id + mark + entry;
-    const sent = tick.reads.get(id) as Promise<T> | undefined;
-    if (sent !== undefined) return sent;
-    if (tick.reads.size === 0) clock.sampleIfDue(tick.sentMs);
-    const read = send(link);
-    tick.reads.set(id, read);
-    return read;
+    const sent = tick.reads.get(entry);
+    // Caches over one client share the ticks of its link, and each opens values in its own way.
+    const isOurs = sent?.reader === this && sent.mark === mark;
+    if (isOurs) return sent.reading as Promise<T>;
+    this.#sampleClock(tick);
+    const { fetch, decode } = read();
+    const reading = link.read(fetch, decode);
+    tick.reads.set(entry, { reader: this, mark, reading });
+    return reading;
+  }
+
+  /** Many reads from one server: `land` is given what each came to, or what it failed of. */
+  async all<T>(reads: readonly Read<T>[], land: (index: number, content: T | Error) => void): Promise<void> {
+    if (reads.length === 0) return;
+    const link = this.#way.links.any;
+    this.#sampleClock(link.tick());
+    await link.readAll(reads, land);
+  }
+
+  #sampleClock({ reads, sentMs }: Tick): void {
+    if (reads.size === 0) this.#way.clock.sampleIfDue(sentMs);
   }
 }
 
