@@ -8,6 +8,8 @@ import type { Runtime } from "../runtime.js";
 import type { Lease } from "./leases.js";
 import { Leases } from "./leases.js";
 
+const MOST_STORE_KEYS = 20_000;
+
 /** What a store of the user's holds: what was read, as long as its lease is good. */
 class Copy {
   readonly content: unknown;
@@ -53,6 +55,9 @@ export class Copies {
   // One store may serve caches over several servers, and hold what is not ours.
   readonly #ownPrefix: string;
   readonly #prefix: string;
+  // Key -> its name in the store, where a copy was kept: to put a long name together is a tenth of a hit. Forgotten when there
+  // are many, which costs that.
+  readonly #storeKeys = new Map<string, string>();
   #isUnavailable = false;
 
   constructor(conversation: Conversation, way: Way, options: CopiesOptions) {
@@ -69,10 +74,11 @@ export class Copies {
 
   /** What this process may serve of the key (of a tag: its state) without asking Redis; undefined if it must ask. */
   get(key: string, nowMs: number): unknown {
-    const found = this.#store.get(this.#prefix + key);
+    const storeKey = this.#storeKeys.get(key) ?? this.#prefix + key;
+    const found = this.#store.get(storeKey);
     if (!(found instanceof Copy) || found.reader !== this.#reader) return undefined;
     if (found.lease.isGood(nowMs, this.#runtime.wallClockMs())) return found.content;
-    this.#store.delete(this.#prefix + key);
+    this.#store.delete(storeKey);
     return undefined;
   }
 
@@ -106,6 +112,8 @@ export class Copies {
           if (byFence) this.#options.onDropped(names.key);
         };
         this.#store.set(storeKey, copy);
+        if (this.#storeKeys.size >= MOST_STORE_KEYS) this.#storeKeys.clear();
+        this.#storeKeys.set(storeKey.slice(this.#prefix.length), storeKey);
       },
     };
   }
