@@ -1,4 +1,5 @@
 import type { Runtime } from "../runtime.js";
+import { detached } from "../runtime.js";
 import { Deliveries } from "./deliveries.js";
 import { HeldBackWrites } from "./held-back-writes.js";
 import type { LinkState } from "./outage.js";
@@ -222,7 +223,7 @@ export class RedisLink {
   #refusal(): RedisFault | undefined {
     if (this.#outage.state === "ready") return undefined;
     // Its reply ends the silence; its failure only means that the silence goes on.
-    if (this.#outage.isProbeDue()) this.#await(this.#hand(this.#probe), same).catch(() => undefined);
+    if (this.#outage.isProbeDue()) detached(() => this.#await(this.#hand(this.#probe), same).catch(() => undefined));
     return this.#outage.fault();
   }
 }
