@@ -223,7 +223,8 @@ export class RedisLink {
   #refusal(): RedisFault | undefined {
     if (this.#outage.state === "ready") return undefined;
     // Its reply ends the silence; its failure only means that the silence goes on.
-    if (this.#outage.isProbeDue()) detached(() => this.#await(this.#hand(this.#probe), same).catch(() => undefined));
+    if (this.#outage.isProbeDue())
+      void detached(() => this.#await(this.#hand(this.#probe), same).catch(() => undefined));
     return this.#outage.fault();
   }
 }
