@@ -9,7 +9,7 @@ import { untilAborted } from "./call/until-aborted.js";
 import type { StoredValue } from "./call/stored-value.js";
 import type { ValueCodec } from "./call/value-codec.js";
 import { createValueCodec } from "./call/value-codec.js";
-import { RecomputeError, RecomputeTimeoutError, withKey } from "./errors.js";
+import { withKey } from "./errors.js";
 import type { CacheFenceStats } from "./events.js";
 import { Reporter } from "./events.js";
 import type { RedisClient } from "./link/redis-client.js";
@@ -372,8 +372,6 @@ export class CacheFence {
       if (look instanceof Error) throw await explainForeignType(look, this.#way, call.names);
       call.look = look;
       return await this.#answer(call, valueOf);
-    } catch (error) {
-      throw ofItem(error, call.key);
     } finally {
       if (!call.isRefreshing) call.onWaiting?.();
     }
@@ -872,12 +870,6 @@ function isReadyToKeep(stored: StoredEntry<StoredValue>): boolean {
   if (typeof stored !== "object") return false;
   stored.value.settle();
   return true;
-}
-
-/** The time limit is that of the whole call: each item is told of it by its own key. */
-function ofItem(error: unknown, key: string): unknown {
-  if (!(error instanceof RecomputeError && error.cause instanceof RecomputeTimeoutError)) return error;
-  return new RecomputeTimeoutError(key, error.cause.seconds);
 }
 
 /** A tag's state among the fields; "" if it is missing. */

@@ -10,6 +10,9 @@ export interface BatchSource<I> {
   readonly timeoutSeconds: number | undefined;
 }
 
+/** The time limit is that of the whole call: each item is told of it by its own key. */
+export class ListTimeoutError extends RecomputeTimeoutError {}
+
 /** One item's answer, on its way. */
 interface Asked<I> {
   readonly item: I;
@@ -82,7 +85,7 @@ export class Batch<I> {
     const tooLong = new Promise<never>((_, reject) => {
       if (timeoutSeconds === undefined) return;
       cancel = this.#runtime.startTimer(timeoutSeconds * 1000, true, () => {
-        const error = new RecomputeTimeoutError(`${String(items.length)} items`, timeoutSeconds);
+        const error = new ListTimeoutError(`${String(items.length)} items`, timeoutSeconds);
         reject(error);
         controller.abort(error);
       });

@@ -3,6 +3,7 @@ import type { StaleFor } from "../options.js";
 import { checkReturnedTtl, staleForSeconds } from "../options.js";
 import type { Runtime } from "../runtime.js";
 import { roundSeconds } from "../runtime.js";
+import { ListTimeoutError } from "./batch.js";
 import type { ValueCodec } from "./value-codec.js";
 
 /** What `recompute` is given. */
@@ -59,6 +60,8 @@ async function callSource<T>(key: string, run: () => T): Promise<Awaited<T>> {
   try {
     return await run();
   } catch (error) {
-    throw new RecomputeError(key, error);
+    throw error instanceof ListTimeoutError
+      ? new RecomputeTimeoutError(key, error.seconds)
+      : new RecomputeError(key, error);
   }
 }

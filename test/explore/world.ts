@@ -88,12 +88,22 @@ const LONGEST_WAIT_IN_SILENCE_MS = 4 * REDIS_TIMEOUT_MS;
 const SWEEP_MS = 100;
 const MOST_TURNS_TO_REST = 3000;
 
-// Published right before the recompute is called, in the same stretch of code: it tells the recompute what it is for.
-const upcoming = { isLocked: false, isRefresh: false };
-subscribe("cachefence:early-refresh", () => (upcoming.isRefresh = true));
+// Published right before the recompute is called: it tells that what it is for. A list calls its own a little later, when it
+// knows of all its items.
+interface Announcement {
+  readonly isLocked: boolean;
+  readonly isRefresh: boolean;
+}
+const announced: Announcement[] = [];
+let isRefreshAnnounced = false;
+subscribe("cachefence:early-refresh", (event) => {
+  if ((event as { key: string }).key === KEY) isRefreshAnnounced = true;
+});
 subscribe("cachefence:rebuild-start", (event) => {
   const { key, locked } = event as { key: string; locked: boolean };
-  if (key === KEY) upcoming.isLocked = locked;
+  if (key !== KEY) return;
+  announced.push({ isLocked: locked, isRefresh: isRefreshAnnounced });
+  isRefreshAnnounced = false;
 });
 
 let current: World | undefined;
@@ -113,6 +123,8 @@ export async function explore(
   const world = new World(setting);
   if (onStep !== undefined) world.onStep = onStep;
   current = world;
+  announced.length = 0;
+  isRefreshAnnounced = false;
   const { stackTraceLimit } = Error;
   // Many errors are made here, nearly all of them expected, and what leads to one is told by the trace of the world.
   Error.stackTraceLimit = 0;
@@ -526,9 +538,8 @@ export class World {
     }
   }
 
-  #recompute(host: Host, signal: AbortSignal): Promise<unknown> {
-    const { isLocked, isRefresh } = upcoming;
-    upcoming.isRefresh = false;
+  #recompute(host: Host, signal: AbortSignal, isOfList: boolean): Promise<unknown> {
+    const { isLocked, isRefresh } = (isOfList ? announced.shift() : announced.pop())!;
     return new Promise((open, fail) => {
       try {
         const run = this.#ledger.rebuildStarts(host.index, isLocked, isRefresh, host.hadFault);
@@ -571,7 +582,8 @@ export class World {
   async #ask(host: Host, { ttl = 60, by, options }: Wish, signal: AbortSignal | undefined): Promise<unknown> {
     const { cache } = host;
     const tags = this.#setting.isTagged ? [TAG] : [];
-    const recompute = (context: RecomputeContext): Promise<unknown> => this.#recompute(host, context.signal);
+    const recompute = ({ signal }: RecomputeContext): Promise<unknown> =>
+      this.#recompute(host, signal, by !== undefined);
     if (by === undefined) return cache.getOrSet(KEY, ttl, recompute, { ...options, signal, tags });
     // Of a list, the neighbour is there: it is recomputed only where Redis cannot be asked.
     const recomputeMany = async (items: string[], context: RecomputeContext): Promise<unknown[]> => {

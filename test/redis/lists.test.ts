@@ -137,6 +137,21 @@ for (const major of majors) {
         expect(aborted).toBeInstanceOf(RecomputeTimeoutError);
       });
 
+      it("tells a call for one that has joined a list of the list's time limit as of its own", async () => {
+        const cache = open();
+        const asked = deferred();
+        const hang = () => {
+          asked.resolve();
+          return new Promise<never>(() => undefined);
+        };
+        const list = cache.getOrSetMany([1], keyOf, 60, hang, { recomputeTimeout: 0.05 });
+        list.catch(() => undefined);
+        await asked.promise;
+        const joined = cache.getOrSet(keyOf(1), 60, () => "not asked");
+        await expect(joined).rejects.toBeInstanceOf(RecomputeTimeoutError);
+        await expect(joined).rejects.toMatchObject({ key: "p:1", seconds: 0.05 });
+      });
+
       it("asks the source once for each item of overlapping lists in two processes", async () => {
         const gate = deferred();
         const asked: number[] = [];
