@@ -33,8 +33,8 @@ const KINDS: readonly (readonly [ErrorKind, RegExp])[] = [
 // "ERR Error running script (call to f_<sha1>): @user_script:29: @user_script: 29: -OOM ..."; handed back by redis.pcall:
 // "@user_script: 29: -OOM ..."
 const IN_FRONT = /^(?:ERR Error running script(?: \(call to \w+\))?: )?(?:@user_script: ?\d+: )*-?/;
-// 7.0 and later say it behind: "OOM command not allowed ... script: <sha1>, on @user_script:29."
-const BEHIND = / script: [0-9a-f]{40}, on @user_script:\d+\.$/;
+// 7.0 and later say it behind: "OOM command not allowed ... script: <sha1>, on @user_script:29."; 9.1v without the sha1.
+const BEHIND = / script: (?:[0-9a-f]{40}, )?on @user_script:\d+\.$/;
 
 /** The error in the words of Redis, without those of the script in which it happened. */
 export function wordsOf(message: string): string {

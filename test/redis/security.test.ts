@@ -340,7 +340,7 @@ describeOwnRedis("somebody with access to the same Redis", () => {
       await admin.call("CLUSTER", "ADDSLOTS", ...Array.from({ length: 16_384 }, (_, slot) => String(slot)));
       await until("it serves", async () => String(await admin.call("CLUSTER", "INFO")).includes("cluster_state:ok"));
       const rights = [`~${namespace}*`, `~{${namespace}*`, "&cachefence:*", "-@all", ...rightsOfSecurityMd()];
-      await admin.call("ACL", "SETUSER", "app", "on", ">p", ...rights);
+      await admin.call("ACL", "SETUSER", "app", "on", ">p", "resetchannels", ...rights);
       const login = { username: "app", password: "p", enableReadyCheck: false, disableClientInfo: true };
       const client = new Redis(node.port, node.host, login);
       clients.push(client);

@@ -19,9 +19,14 @@ function reasonToSkip(): string | undefined {
   const binary = inject("redisBinary");
   if (binary === undefined) return "no redis-server to start";
   if (!canMakeCertificates()) return "no openssl to make certificates";
-  // Either way it ends at once: with TLS because that is no port, without because there is no such directive.
-  const { stdout, stderr } = spawnSync(binary, ["--tls-port", "no-port"], { encoding: "utf8" });
-  return /Bad directive/i.test(stdout + stderr) ? `${binary} was built without TLS` : undefined;
+  // Either way it ends at once: with TLS because it has no certificate, without because there is no such thing.
+  const { stdout, stderr } = spawnSync(binary, ["--port", "0", "--tls-port", "7"], {
+    encoding: "utf8",
+    timeout: 10_000,
+  });
+  return /Bad directive|Failed finding TLS support/i.test(stdout + stderr)
+    ? `${binary} was built without TLS`
+    : undefined;
 }
 
 const reason = reasonToSkip();

@@ -99,6 +99,7 @@ it("is shown without the words of the script in which it happened", () => {
   expect(wordsOf(`@user_script: 29: -${oom}`)).toBe(oom);
   expect(wordsOf(`ERR Error running script (call to f_${sha1}): @user_script:29: @user_script: 29: -${oom}`)).toBe(oom);
   expect(wordsOf(`${oom} script: ${sha1}, on @user_script:29.`)).toBe(oom);
+  expect(wordsOf(`${oom} script: on @user_script:29.`)).toBe(oom);
   const plain = new Error(oom);
   expect(inRedisWords(plain)).toBe(plain);
   const wrapped = new Error(`@user_script: 29: -${oom}`);
