@@ -57,7 +57,8 @@ describeOwnRedis("a replica promoted under load", () => {
       const failures: unknown[] = [];
       let isOver = false;
       let most = 0;
-      const runs = fences.map(async (cache) => {
+      const rounds = fences.map(() => 0);
+      const runs = fences.map(async (cache, number) => {
         const running = new Map<string, number>();
         const ask = async (key: string) => {
           const value = await cache.getOrSet(key, 0.05, async () => {
@@ -74,10 +75,18 @@ describeOwnRedis("a replica promoted under load", () => {
           await Promise.all([1, 2, 3, 4, 4, 4].map((number) => ask(`key-${number}`))).catch((error: unknown) => {
             failures.push(error);
           });
+          rounds[number]!++;
         }
       });
       return {
         fences,
+        /** Each has asked for every key since: whatever lock the replica has kept was waited for, and taken over. */
+        goesRound: async () => {
+          const before = [...rounds];
+          await until("each has asked for every key", () =>
+            rounds.every((count, number) => count >= before[number]! + 2),
+          );
+        },
         stop: async () => {
           isOver = true;
           await Promise.all(runs);
@@ -114,6 +123,7 @@ describeOwnRedis("a replica promoted under load", () => {
       proxy.leadTo(replica.port);
       proxy.cut();
       await showRecovered(load.fences);
+      await load.goesRound();
       expect(await load.stop()).toEqual({ failures: [], most: 1 });
       await showNoLockLeft();
     });
@@ -126,6 +136,7 @@ describeOwnRedis("a replica promoted under load", () => {
       // The connections stay on the old primary until a write is refused there.
       await openClient(primary.port).replicaof(replica.host, replica.port);
       await showRecovered(load.fences);
+      await load.goesRound();
       expect(await load.stop()).toEqual({ failures: [], most: 1 });
       await showNoLockLeft();
     });
