@@ -108,8 +108,15 @@ interface Look {
   readonly atHand: Entry<StoredValue> | undefined;
 }
 
-/** The callers of one tick, and so of one read, that found nothing to serve. The first boards for itself, all others as one. */
+/**
+ * The callers of one tick, and so of one read, that found nothing to serve. The first boards for itself, all others as one.
+ *
+ * All of them began before that read was sent, so what stands for the moment at which they board stands for each; and all
+ * asked at once, so they give up at once, and then act each for itself. The first is not among them: the rebuild may be its
+ * own, which it cannot give up.
+ */
 interface Herd {
+  /** Of the others' seat, once they have one. */
   outcome: Promise<Outcome | undefined> | undefined;
 }
 
@@ -141,6 +148,7 @@ export class CacheFence {
   readonly #copies: Copies | undefined;
   readonly #tags: Tags;
   readonly #flights: Flights;
+  // A read -> its herd, as long as a call holds the read.
   readonly #herds = new WeakMap<Promise<unknown>, Herd>();
   #isClosed = false;
 
@@ -338,7 +346,10 @@ export class CacheFence {
     return values;
   }
 
-  /** A look for each of a list, or why there is none. Those that need no more than a read from one server share a promise. */
+  /**
+   * A look for each of a list, or why there is none. Those that need no more than a read from one server share a promise.
+   * Never rejects, so nobody need wait for it when its caller has left.
+   */
   async #lookAll(calls: readonly Call[]): Promise<(Look | Error)[]> {
     const { links, clock } = this.#way;
     const looks: (Look | Error)[] = [];

@@ -84,8 +84,8 @@ export class RedisLink {
   }
 
   /**
-   * Many reads, with one promise for all, where one for each would be a third of their cost. `land` is called once for each,
-   * with what its reply means or what it failed of.
+   * Many reads, with one promise for all, for one for each is a good part of their cost. `land` is called once for each, with
+   * what its reply means or what it failed of: a reply after the deadline is not heard. Never rejects.
    */
   readAll<T, R>(
     reads: readonly { readonly fetch: Command<T>; readonly decode: (reply: T) => R }[],

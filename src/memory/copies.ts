@@ -55,8 +55,8 @@ export class Copies {
   // One store may serve caches over several servers, and hold what is not ours.
   readonly #ownPrefix: string;
   readonly #prefix: string;
-  // Key -> its name in the store, where a copy was kept: to put a long name together is a tenth of a hit. Forgotten when there
-  // are many, which costs that.
+  // Key -> its name in the store, where a copy was kept: to put a long name together takes a quarter of a hit. All are forgotten
+  // when there are many, which costs that again.
   readonly #storeKeys = new Map<string, string>();
   #isUnavailable = false;
 

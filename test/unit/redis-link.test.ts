@@ -166,6 +166,27 @@ describe("a reply", () => {
     });
   });
 
+  it("of many reads lands once each, the failed ones in their places, and a late one not again", async () => {
+    const { runtime, link } = setUp();
+    const replies = [deferred<unknown>(), deferred<unknown>(), deferred<unknown>()];
+    const reads = replies.map(({ promise }) => ({ fetch: () => promise, decode: (reply: unknown) => [reply] }));
+    const landed: [number, unknown][] = [];
+    let isOver = false;
+    void link.readAll(reads, (index, read) => landed.push([index, read])).then(() => (isOver = true));
+    replies[1]!.resolve("second");
+    await settle();
+    expect(landed).toEqual([[1, ["second"]]]);
+    // The answer to a younger read is no word of the older one, which lands at its deadline; then the reply comes after all.
+    replies[2]!.reject(new Error("WRONGTYPE of the third"));
+    await runtime.advance(2 * deadlineMs);
+    replies[0]!.resolve("late");
+    await settle();
+    expect(landed.map(([index]) => index)).toEqual([1, 2, 0]);
+    expect(landed[1]![1]).toMatchObject({ message: "WRONGTYPE of the third" });
+    expect(landed[2]![1]).toBeInstanceOf(RedisFault);
+    expect(isOver).toBe(true);
+  });
+
   it("has a deadline counted from the tick in which its command was sent", async () => {
     const { runtime, send } = setUp();
     const first = send();
