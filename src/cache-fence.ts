@@ -76,8 +76,10 @@ interface Call {
   readonly began: number;
   /** What its tags stood at when it last looked; undefined if that failed. */
   tags: string | undefined;
-  /** When it first found nothing to serve, by the monotonic clock: its patience counts from there. */
-  askedMs: number | undefined;
+  /** The same, by the monotonic clock: its patience counts from there. */
+  readonly askedMs: number;
+  /** It has looked, and found nothing that would do, or nothing that is not due. */
+  hasBoarded: boolean;
   /** What it has found already, with the others of its list. */
   look: Look | undefined;
   /** Its read, if it may be one of the herd of that. */
@@ -301,10 +303,11 @@ export class CacheFence {
     const { shared, tagsOf } = resolveManyOptions(options, this.#options.perCall);
     const each = [...new Set(items)];
     const ofOne = { ...shared, recomputeTimeoutSeconds: undefined };
+    const askedMs = this.#runtime.monotonicMs();
     const calls = each.map((item): Call => {
       const key = keyOf(item);
       checkKey(key);
-      return this.#call(key, ttl, recompute, tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) });
+      return this.#call(key, ttl, recompute, tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) }, askedMs);
     });
     const hold = (): void => this.#way.links.any.holdBack();
     hold();
@@ -419,7 +422,13 @@ export class CacheFence {
     return resolveCallOptions(options, this.#options.perCall);
   }
 
-  #call(key: string, ttl: unknown, recompute: unknown, options: ResolvedCallOptions): Call {
+  #call(
+    key: string,
+    ttl: unknown,
+    recompute: unknown,
+    options: ResolvedCallOptions,
+    askedMs = this.#runtime.monotonicMs(),
+  ): Call {
     return {
       key,
       names: this.#naming.namesOf(key),
@@ -428,7 +437,8 @@ export class CacheFence {
       recompute: recompute as Source["recompute"],
       began: ++this.#moment,
       tags: "",
-      askedMs: undefined,
+      askedMs,
+      hasBoarded: false,
       onWaiting: undefined,
       beforeClaim: undefined,
       look: undefined,
@@ -493,7 +503,7 @@ export class CacheFence {
       const reading = this.#read(call.names);
       const { tags } = call.options;
       // With options of its own it may leave before the others; and later each acts for itself.
-      if (call.options === this.#options.perCall && call.askedMs === undefined) call.read = reading;
+      if (call.options === this.#options.perCall && !call.hasBoarded) call.read = reading;
       // Sent at once: in one write, and of one moment.
       if (tags.length > 0) [, call.tags] = await Promise.all([reading, this.#tagStates(tags, call.isOnlyLooking)]);
       const stored = await reading;
@@ -662,9 +672,9 @@ export class CacheFence {
     const { key, names, began, tags, options, onWaiting } = call;
     const hasFlight = this.#flights.has(key);
     if (found !== undefined && (hasFlight || this.#flights.isPaused(key))) return undefined;
-    if (found === undefined && call.askedMs === undefined) this.#reporter.report("cachefence:miss", { key });
+    if (found === undefined && !call.hasBoarded) this.#reporter.report("cachefence:miss", { key });
     if (found === undefined && hasFlight) this.#reporter.coalesced();
-    call.askedMs ??= this.#runtime.monotonicMs();
+    call.hasBoarded = true;
     const { read } = call;
     call.read = undefined;
     const herd = found === undefined && read !== undefined ? this.#herds.get(read) : undefined;

@@ -463,7 +463,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "patience-begins-anew",
     takesOut: "A call that boards another flight has its patience back.",
-    edits: [edit("cache-fence.ts", "call.askedMs ??= this.#runtime", "call.askedMs = this.#runtime")],
+    edits: [edit("cache-fence.ts", "givesUpMs(call.askedMs,", "givesUpMs(this.#runtime.monotonicMs(),")],
     tests: ["test/redis/passengers.test.ts"],
   },
   {

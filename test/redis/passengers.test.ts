@@ -179,6 +179,26 @@ for (const major of majors) {
       expect(runtime.monotonicNowMs).toBeLessThan(2_600);
     });
 
+    it("count what their own read has taken", async () => {
+      const runtime = new ManualRuntime();
+      const cache = new CacheFence(
+        connect(),
+        { namespace, waitForLock: 1, lockTimeout: 600, redisTimeout: 60 },
+        runtime,
+      );
+      await raw.set(`${namespace}k:lock`, `cachefence:N${"f".repeat(16)}-${"f".repeat(12)}`, "PX", 600_000);
+      let value: string | undefined;
+      void cache.getOrSet("k", 60, () => "its own").then((made) => (value = made));
+      // The read is on its way, and its process does not run.
+      runtime.monotonicNowMs += 1_500;
+      await until("it has taken over", async () => {
+        await runtime.advance(20);
+        return value !== undefined;
+      });
+      // A foreign holder first seen at 1,500 would have its patience until 2,500.
+      expect(runtime.monotonicNowMs).toBeLessThan(2_400);
+    });
+
     it("act each for itself in the end, though they asked in one turn and the rebuilds of others hang", async () => {
       const runtime = new ManualRuntime();
       const cache = new CacheFence(connect(), { namespace, waitForLock: 1, redisTimeout: 60 }, runtime);
