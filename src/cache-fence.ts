@@ -303,11 +303,10 @@ export class CacheFence {
     const { shared, tagsOf } = resolveManyOptions(options, this.#options.perCall);
     const each = [...new Set(items)];
     const ofOne = { ...shared, recomputeTimeoutSeconds: undefined };
-    const askedMs = this.#runtime.monotonicMs();
     const calls = each.map((item): Call => {
       const key = keyOf(item);
       checkKey(key);
-      return this.#call(key, ttl, recompute, tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) }, askedMs);
+      return this.#call(key, ttl, recompute, tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) });
     });
     const hold = (): void => this.#way.links.any.holdBack();
     hold();
@@ -422,13 +421,7 @@ export class CacheFence {
     return resolveCallOptions(options, this.#options.perCall);
   }
 
-  #call(
-    key: string,
-    ttl: unknown,
-    recompute: unknown,
-    options: ResolvedCallOptions,
-    askedMs = this.#runtime.monotonicMs(),
-  ): Call {
+  #call(key: string, ttl: unknown, recompute: unknown, options: ResolvedCallOptions): Call {
     return {
       key,
       names: this.#naming.namesOf(key),
@@ -437,7 +430,8 @@ export class CacheFence {
       recompute: recompute as Source["recompute"],
       began: ++this.#moment,
       tags: "",
-      askedMs,
+      // Read once for all that begin in this turn.
+      askedMs: this.#way.links.any.tick().sentMs,
       hasBoarded: false,
       onWaiting: undefined,
       beforeClaim: undefined,
@@ -495,26 +489,35 @@ export class CacheFence {
     return found !== undefined && options.staleFor !== 0 && this.#nowSeconds() < found.servableUntilSeconds;
   }
 
-  /** A copy that may be served, or what Redis has. */
-  async #look(call: Call): Promise<Look> {
+  /** A copy that may be served, or what Redis has. Without async: every hit from Redis comes here, and a promise is not free. */
+  #look(call: Call): Promise<Look> {
     const copy = this.#copied(call);
-    if (copy !== undefined) return copy;
-    try {
-      const reading = this.#read(call.names);
-      const { tags } = call.options;
-      // With options of its own it may leave before the others; and later each acts for itself.
-      if (call.options === this.#options.perCall && !call.hasBoarded) call.read = reading;
-      // Sent at once: in one write, and of one moment.
-      if (tags.length > 0) [, call.tags] = await Promise.all([reading, this.#tagStates(tags, call.isOnlyLooking)]);
-      const stored = await reading;
-      const { clock } = this.#way;
-      if (!clock.isSettled) await clock.settle();
-      return this.#judge(call, stored);
-    } catch (error) {
-      const look = this.#unseen(call, asError(error));
-      if (look instanceof Error) throw look;
-      return look;
-    }
+    if (copy !== undefined) return Promise.resolve(copy);
+    return this.#fetch(call).then(
+      (stored) => this.#judge(call, stored),
+      (error: unknown) => {
+        const look = this.#unseen(call, asError(error));
+        if (look instanceof Error) throw look;
+        return look;
+      },
+    );
+  }
+
+  /** What Redis has, and what the tags stand at, sent at once: in one write, and of one moment. */
+  #fetch(call: Call): Promise<StoredEntry<StoredValue>> {
+    const reading = this.#read(call.names);
+    // With options of its own it may leave before the others; and later each acts for itself.
+    if (call.options === this.#options.perCall && !call.hasBoarded) call.read = reading;
+    return call.options.tags.length === 0 && this.#way.clock.isSettled ? reading : this.#fetchMore(call, reading);
+  }
+
+  async #fetchMore(call: Call, reading: Promise<StoredEntry<StoredValue>>): Promise<StoredEntry<StoredValue>> {
+    const { tags } = call.options;
+    if (tags.length > 0) [, call.tags] = await Promise.all([reading, this.#tagStates(tags, call.isOnlyLooking)]);
+    const stored = await reading;
+    const { clock } = this.#way;
+    if (!clock.isSettled) await clock.settle();
+    return stored;
   }
 
   #copied(call: Call): Look | undefined {

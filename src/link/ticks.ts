@@ -124,7 +124,7 @@ export class Ticks {
     const moved = tick.isOpen ? tick : this.#oldest;
     // Alone and done, as nearly always: there is nobody whose deadline this reply could move.
     if (moved !== undefined && (moved.unanswered > 0 || moved.newer !== undefined)) {
-      moved.sinceMs = this.#runtime.monotonicMs();
+      moved.sinceMs = this.current().sentMs;
     }
     if (tick.unanswered === 0) this.#close(tick);
   }
