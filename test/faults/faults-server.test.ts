@@ -252,6 +252,22 @@ describeOwnRedis("a server that fails", () => {
         expect(await isStored("other")).toBe(false);
       });
 
+      it("frees the lock of a refresh that has failed, though there is no room for a pause", async () => {
+        const { cache } = await openFence({ staleFor: 600, onRedisError: "recompute" });
+        await observer.hset(`${namespace}key`, { v: '"old"', delta: "0", expiry: String(Date.now() / 1000 - 60) });
+        const began = deferred();
+        const gate = deferred<string>();
+        const refreshed = cache.getOrSet("key", 60, () => {
+          began.resolve();
+          return gate.promise;
+        });
+        await began.promise;
+        await observer.config("SET", "maxmemory", "1");
+        gate.reject(new Error("source down"));
+        expect(await refreshed).toBe("old");
+        expect(await isLocked("key")).toBe(false);
+      });
+
       it("rejects with the Redis error under `throw`", async () => {
         const { cache } = await openFence({ onRedisError: "throw" });
         await observer.config("SET", "maxmemory", "1");
