@@ -202,13 +202,15 @@ export class CacheFence {
   #makeCopies(): Copies | undefined {
     const { memory, memoryLeaseMs } = this.#options;
     if (memory === undefined) return undefined;
+    // Not `this`: what all caches over a client share knows of the copies, and must not keep a cache that nobody has any more.
+    const reporter = this.#reporter;
     return new Copies(this.#conversation, this.#way, {
       store: memory,
       leaseMs: memoryLeaseMs,
       reader: this.#codec,
       prefix: this.#naming.prefix,
-      onDropped: (key) => this.#reporter.report("cachefence:copy-dropped", { key }),
-      onUnavailable: (reason) => this.#reporter.report("cachefence:no-memory", { reason }),
+      onDropped: (key) => reporter.report("cachefence:copy-dropped", { key }),
+      onUnavailable: (reason) => reporter.report("cachefence:no-memory", { reason }),
     });
   }
 

@@ -735,6 +735,8 @@ export class World {
       if (client.listenerCount("ready") > 0) throw new Violation(`process ${index} has left a listener on its client`);
     }
     await this.#closeAll(live);
+    // Nothing hears of it; but what died in the middle of something is held by that, and a million worlds would be kept.
+    for (const { cache, isDead } of this.#hosts) if (isDead) void cache.close();
     for (const { index } of live) {
       const mailboxes = this.#server.subscribersOf(`cachefence:${String(index).padStart(16, "0")}`);
       if (mailboxes > 0) throw new Violation(`process ${index} has closed its cache, and left ${mailboxes} mailboxes`);

@@ -1,4 +1,6 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { CacheFence } from "cachefence";
 import type { CacheFenceOptions } from "cachefence";
 import type { Redis } from "ioredis";
@@ -221,6 +223,23 @@ for (const major of majors) {
       await cache.close();
       expect(await audience()).toEqual([]);
       expect(await sourceIn(cache)).toBe("redis");
+    });
+
+    it("keep no cache that nobody has any more, though its client is there", async () => {
+      const client = connect();
+      const abandoned = async (): Promise<WeakRef<CacheFence>> => {
+        const cache = open({}, {}, client);
+        await cache.set("k", 60, "value");
+        await warm(cache);
+        return new WeakRef(cache);
+      };
+      const cache = await abandoned();
+      setFlagsFromString("--expose-gc");
+      const collectGarbage = runInNewContext("gc") as () => void;
+      await until("it is collected", () => {
+        collectGarbage();
+        return cache.deref() === undefined;
+      });
     });
   });
 }
