@@ -19,6 +19,8 @@ const MARKER = "cachefence-bench:counted";
  */
 export async function countCommands<T>(url: string, run: () => Promise<T>): Promise<Counted<T>> {
   const redis = new Redis(url);
+  // Done with its own first commands: ioredis takes what MONITOR tells in one packet with its answer for a reply.
+  await redis.ping();
   const monitor = await redis.monitor();
   const sent: CommandCounts = {};
   const subscriptions = new SubscriptionLedger();
