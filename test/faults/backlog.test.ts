@@ -21,7 +21,8 @@ describeOwnRedis("the backlog of a process", () => {
       async (_, isReady) => {
         const namespace = uniquePrefix();
         const client = new major.Redis(server.url);
-        const cache = new CacheFence(client, { namespace, redisTimeout: 0.25 });
+        // No lease ends in this test, however long the backlog is.
+        const cache = new CacheFence(client, { namespace, redisTimeout: 0.25, lockTimeout: 60 });
         try {
           if (isReady) await client.ping();
           const keys = Array.from({ length: 10_000 }, (_, number) => `key ${number}`);
