@@ -75,7 +75,7 @@ export const hitPath: Scenario<HitPathOutcome> = {
 async function run(context: RunContext): Promise<HitPathOutcome> {
   const { url, short, contenders } = context;
   // Many short slices rather than few long ones: what else the machine does then falls on all contenders alike.
-  const rounds = context.rounds ?? (short ? 3 : 8);
+  const rounds = context.rounds ?? (short ? 3 : 6);
   const sliceMs = short ? 60 : 120;
   const warmUpMs = short ? 60 : 300;
   const meter = new ServerCpuMeter(url);

@@ -19,12 +19,12 @@ const READ_PAUSE_MS = 2;
 const SETTLE_MS = 400;
 // After the last invalidate, so that what is late is seen.
 const TAIL_MS = 300;
-const CALM_KEYS = 50;
+const CALM_KEYS = 100;
 const CALM_PAUSE_MS = 8;
-const FROZEN_KEYS = 5;
+const FROZEN_KEYS = 10;
 // Longer than the lease of a copy: a fence has to do without the frozen process.
 const FROZEN_MS = 1_500;
-const LOST_KEYS = 5;
+const LOST_KEYS = 10;
 const LOST_PAUSE_MS = 120;
 // A fence of cachefence waits for a lease where nobody confirms; others have long resolved.
 const LONGEST_CUT_MS = 100;
@@ -63,7 +63,7 @@ interface Observed {
 /** Keys that three processes read all the time, each invalidated once; what is read after that has resolved. */
 export async function measureInvalidates(context: RunContext): Promise<InvalidatesOutcome> {
   const { url } = context;
-  const rounds = context.rounds ?? (context.short ? 1 : 2);
+  const rounds = context.rounds ?? 1;
   const contenders = memoryTiers.filter((contender) => context.contenders.includes(contender));
   const observed = new Map(
     contenders.map((contender) => [
