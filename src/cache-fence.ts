@@ -328,7 +328,11 @@ export class CacheFence {
       if (!isServed) missing.push({ item, call, look });
     });
     if (missing.length === 0) return values;
-    const source = { recompute: bound(recompute), timeoutSeconds: shared.recomputeTimeoutSeconds };
+    const source = {
+      recompute: bound(recompute),
+      timeoutSeconds: shared.recomputeTimeoutSeconds,
+      signal: shared.signal,
+    };
     const batch = new Batch(
       missing.map(({ item }) => item),
       source,

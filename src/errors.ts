@@ -47,6 +47,11 @@ export class RecomputeTimeoutError extends CacheFenceError {
   }
 }
 
+/** A list was left by its caller before its recompute was called: a rebuild that has not begun, and begins for nobody. */
+export class Withdrawn extends Error {
+  override readonly message = "Its caller left before the recompute was called";
+}
+
 /**
  * A value could not be serialized, or what was just serialized could not be read back, or one of the two returned a
  * promise. `cause` is the original error.

@@ -1,4 +1,4 @@
-import { RecomputeTimeoutError } from "../errors.js";
+import { RecomputeTimeoutError, Withdrawn } from "../errors.js";
 import type { Runtime } from "../runtime.js";
 import type { RecomputeContext } from "./recompute.js";
 
@@ -8,6 +8,8 @@ export type Many<I, T> = ReadonlyMap<I, T | Error> | readonly (T | Error)[];
 export interface BatchSource<I> {
   readonly recompute: (items: I[], context: RecomputeContext) => Many<I, unknown> | PromiseLike<Many<I, unknown>>;
   readonly timeoutSeconds: number | undefined;
+  /** Aborted: whoever asks has left. */
+  readonly signal: AbortSignal | undefined;
 }
 
 /** The time limit is that of the whole call: each item is told of it by its own key. */
@@ -55,7 +57,9 @@ export class Batch<I> {
     const flush = (): void => {
       const asked = this.#asked;
       this.#asked = [];
-      if (asked.length > 0) void this.#call(asked);
+      if (asked.length === 0) return;
+      if (this.#source.signal?.aborted === true) for (const { reject } of asked) reject(new Withdrawn());
+      else void this.#call(asked);
     };
     void Promise.resolve().then(flush);
   }

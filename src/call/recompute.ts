@@ -1,4 +1,4 @@
-import { RecomputeError, RecomputeTimeoutError } from "../errors.js";
+import { RecomputeError, RecomputeTimeoutError, Withdrawn } from "../errors.js";
 import type { StaleFor } from "../options.js";
 import { checkReturnedTtl, staleForSeconds } from "../options.js";
 import type { Runtime } from "../runtime.js";
@@ -60,6 +60,7 @@ async function callSource<T>(key: string, run: () => T): Promise<Awaited<T>> {
   try {
     return await run();
   } catch (error) {
+    if (error instanceof Withdrawn) throw error;
     throw error instanceof ListTimeoutError
       ? new RecomputeTimeoutError(key, error.seconds)
       : new RecomputeError(key, error);

@@ -1,5 +1,6 @@
 import type { Recomputed } from "../call/recompute.js";
 import type { StoredValue } from "../call/stored-value.js";
+import { Withdrawn } from "../errors.js";
 import type { Reporter } from "../events.js";
 import { RedisFault } from "../link/redis-link.js";
 import { wholeMs } from "../options.js";
@@ -429,12 +430,16 @@ export class Flight {
       // still served it is left as a pause.
       const asOf = moment();
       const isServed = owner.servableUntilSeconds > this.#tools.way.clock.nowSeconds();
-      const pauseMs = isServed ? owner.retryAfterMs : 0;
+      const hasBegun = !(failure instanceof Withdrawn);
+      const pauseMs = isServed && hasBegun ? owner.retryAfterMs : 0;
       if (pauseMs > 0) this.#tell.paused(runtime.monotonicMs() + pauseMs);
       const isFenceKept = lock !== undefined && (await this.#free(lock, pauseMs));
       const seconds = secondsSince(beganMs, runtime);
       reporter.report("cachefence:rebuild-end", { key, seconds, stored: false, error: failure });
-      this.#landAll({ ...common, entry: undefined, failure, asOf: isFenceKept ? asOf : startedAt });
+      // Who has boarded one that did not begin asks again.
+      this.#landAll(
+        hasBegun ? { ...common, entry: undefined, failure, asOf: isFenceKept ? asOf : startedAt } : undefined,
+      );
     }
   }
 

@@ -216,6 +216,39 @@ for (const major of majors) {
         gate.resolve([1]);
         await until("it is stored all the same", async () => (await raw.exists(`${namespace}p:1`)) === 1);
       });
+
+      it("calls nobody once its signal has aborted, and who has joined it asks for itself", async () => {
+        const client = connect();
+        const cache = new CacheFence(client, { namespace });
+        // The answer to the second claim takes its time.
+        const gate = deferred();
+        type Send = (...words: unknown[]) => Promise<unknown>;
+        const scripted = client as unknown as Record<"eval" | "evalsha", Send>;
+        for (const name of ["eval", "evalsha"] as const) {
+          const send = scripted[name].bind(client);
+          vi.spyOn(scripted, name).mockImplementation(async (...words) => {
+            const reply = await send(...words);
+            if (words.includes(`${namespace}p:2:lock`)) await gate.promise;
+            return reply;
+          });
+        }
+        const controller = new AbortController();
+        const recompute = vi.fn(many());
+        const call = cache.getOrSetMany([1, 2], keyOf, 60, recompute, { signal: controller.signal });
+        await until(
+          "both are claimed",
+          async () => (await raw.exists(`${namespace}p:1:lock`, `${namespace}p:2:lock`)) === 2,
+        );
+        const joined = cache.getOrSet("p:1", 60, () => "its own");
+        await until("it has joined", () => cache.stats().coalesced === 1);
+        controller.abort(new Error("left"));
+        await expect(call).rejects.toThrow("left");
+        gate.resolve();
+        expect(await joined).toBe("its own");
+        await cache.idle();
+        expect(recompute).not.toHaveBeenCalled();
+        expect(await raw.exists(`${namespace}p:1:lock`, `${namespace}p:2:lock`)).toBe(0);
+      });
     });
 
     describe("a definition", () => {
