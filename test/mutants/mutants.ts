@@ -341,7 +341,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       edit(
         "rebuild/flight.ts",
-        "const pauseMs = isServed ? owner.retryAfterMs : 0;",
+        "const pauseMs = isServed && hasBegun ? owner.retryAfterMs : 0;",
         "const pauseMs = isServed ? 0 : 0;",
       ),
     ],
