@@ -76,7 +76,10 @@ interface Call {
   readonly began: number;
   /** What its tags stood at when it last looked; undefined if that failed. */
   tags: string | undefined;
-  /** The same, by the monotonic clock: its patience counts from there. */
+  /**
+   * When it began, by the monotonic clock; its patience counts from there, its own read included. It is the beginning of its
+   * turn, for a clock at each hit would be felt: so it waits less than it may by as long as that turn has run, and never more.
+   */
   readonly askedMs: number;
   /** It has looked, and found nothing that would do, or nothing that is not due. */
   hasBoarded: boolean;
@@ -364,7 +367,14 @@ export class CacheFence {
     const together: number[] = [];
     const alone: Promise<unknown>[] = [];
     calls.forEach((call, index) => {
-      const copy = this.#copied(call);
+      let copy: Look | undefined;
+      try {
+        copy = this.#copied(call);
+      } catch (error) {
+        // A store of the user's that throws.
+        looks[index] = asError(error);
+        return;
+      }
       if (copy !== undefined) looks[index] = copy;
       else if (!links.areMany && call.options.tags.length === 0) together.push(index);
       else
@@ -436,7 +446,6 @@ export class CacheFence {
       recompute: recompute as Source["recompute"],
       began: ++this.#moment,
       tags: "",
-      // Read once for all that begin in this turn.
       askedMs: this.#way.links.any.tick().sentMs,
       hasBoarded: false,
       onWaiting: undefined,

@@ -24,7 +24,8 @@ interface Asked<I> {
 
 /**
  * Gathers the items whose lock one call has won, and asks the source for them at once. It waits until each item is known to
- * be won or not; items won later (their holder has failed or died) make a later call.
+ * be won or not; items won later (their holder has failed or died) make a later call. If whoever asks has left by then, nobody
+ * is asked, and each item is told so: its lock is freed, and who has joined it asks for itself.
  */
 export class Batch<I> {
   readonly #source: BatchSource<I>;

@@ -21,8 +21,9 @@ export interface SharedRead {
 /** A tick as only this file sees it. */
 interface OpenTick extends Tick {
   /**
-   * From when its deadline counts: its sending, or a later reply to one of its commands; or to one of an older tick, which
-   * hands its moment on when it closes. No younger tick is looked at before an older one.
+   * From when its deadline counts: its sending, or the turn of a later reply to one of its commands; or to one of an older
+   * tick, which hands its moment on when it closes. No younger tick is looked at before an older one. A turn that goes on for
+   * long is forgiven like any other time in which no reply could be read.
    */
   sinceMs: number;
   /** Ends a command's wait, in the order of sending. Those that are answered stay, and calling theirs does nothing. */

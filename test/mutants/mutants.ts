@@ -467,6 +467,36 @@ export const mutants: readonly Mutant[] = [
     tests: ["test/redis/passengers.test.ts"],
   },
   {
+    name: "lists-begin-for-nobody",
+    takesOut: "A list whose caller has left before its recompute was called asks for nobody.",
+    edits: [edit("call/batch.ts", "if (this.#source.signal?.aborted === true)", "if (asked.length === 0)")],
+    tests: ["test/redis/lists.test.ts"],
+  },
+  {
+    name: "a-full-server-keeps-locks",
+    takesOut: "Where a pause cannot be written, the lock is freed without one.",
+    edits: [
+      edit(
+        "protocol/rebuild-lock.ts",
+        'if (pauseMs === 0 || kindOf(error) !== "passing") throw error;',
+        "throw error;",
+      ),
+    ],
+    tests: ["test/faults/faults-server.test.ts"],
+  },
+  {
+    name: "copies-keep-their-cache",
+    takesOut: "What all caches over a client share holds none of them.",
+    edits: [
+      edit(
+        "cache-fence.ts",
+        'onDropped: (key) => reporter.report("cachefence:copy-dropped", { key }),',
+        'onDropped: (key) => this.#reporter.report("cachefence:copy-dropped", { key }),',
+      ),
+    ],
+    tests: ["test/redis/memory.test.ts"],
+  },
+  {
     name: "herd-sits-with-the-first",
     takesOut: "Of the callers of one turn, those that wait for the first can give it up.",
     edits: [

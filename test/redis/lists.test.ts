@@ -217,6 +217,17 @@ for (const major of majors) {
         await until("it is stored all the same", async () => (await raw.exists(`${namespace}p:1`)) === 1);
       });
 
+      it("that left before it began leaves no rejection behind, though the store of its copies throws", async () => {
+        const broken = (): never => {
+          throw new Error("broken store");
+        };
+        const memory = { get: broken, set: broken, delete: broken };
+        const cache = new CacheFence(connect(), { namespace, memory });
+        const signal = AbortSignal.abort(new Error("left"));
+        await expect(cache.getOrSetMany([1, 2], keyOf, 60, many(), { signal })).rejects.toThrow("left");
+        await expect(cache.getOrSetMany([1, 2], keyOf, 60, many())).rejects.toThrow("broken store");
+      });
+
       it("calls nobody once its signal has aborted, and who has joined it asks for itself", async () => {
         const client = connect();
         const cache = new CacheFence(client, { namespace });

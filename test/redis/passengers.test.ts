@@ -145,7 +145,8 @@ for (const major of majors) {
       expect(await second).toBe("second's");
     });
 
-    it("wait 2 * waitForLock from when each asked, for all holders and their own process' rebuilds together", async () => {
+    /** A cache whose time the test moves, and a holder of "k" that never does anything. */
+    async function openBehindForeignLock() {
       const runtime = new ManualRuntime();
       const cache = new CacheFence(
         connect(),
@@ -153,6 +154,11 @@ for (const major of majors) {
         runtime,
       );
       await raw.set(`${namespace}k:lock`, `cachefence:N${"f".repeat(16)}-${"f".repeat(12)}`, "PX", 600_000);
+      return { runtime, cache };
+    }
+
+    it("wait 2 * waitForLock from when each asked, for all holders and their own process' rebuilds together", async () => {
+      const { runtime, cache } = await openBehindForeignLock();
       const begun: string[] = [];
       const hang = (name: string) => () => {
         begun.push(name);
@@ -180,13 +186,7 @@ for (const major of majors) {
     });
 
     it("count what their own read has taken", async () => {
-      const runtime = new ManualRuntime();
-      const cache = new CacheFence(
-        connect(),
-        { namespace, waitForLock: 1, lockTimeout: 600, redisTimeout: 60 },
-        runtime,
-      );
-      await raw.set(`${namespace}k:lock`, `cachefence:N${"f".repeat(16)}-${"f".repeat(12)}`, "PX", 600_000);
+      const { runtime, cache } = await openBehindForeignLock();
       let value: string | undefined;
       void cache.getOrSet("k", 60, () => "its own").then((made) => (value = made));
       // The read is on its way, and its process does not run.
