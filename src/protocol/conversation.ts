@@ -103,8 +103,8 @@ export class Conversation {
       claim: (names: KeyNames, request: ClaimRequest) => choose((by) => by.claim(names, request)),
       store: (names: KeyNames, token: Token, entry: EncodedEntry) => choose((by) => by.store(names, token, entry)),
       free: (names: KeyNames, token: Token, pauseMs: number) => choose((by) => by.free(names, token, pauseMs)),
-      renew: (names: KeyNames, token: Token, leaseMs: number, waitMs: number) =>
-        choose((by) => by.renew(names, token, leaseMs, waitMs)),
+      renew: (names: KeyNames, token: Token, grown: Token, leaseMs: number, waitMs: number) =>
+        choose((by) => by.renew(names, token, grown, leaseMs, waitMs)),
       fence: (names: KeyNames, fence: string, entry: EncodedEntry | undefined) =>
         choose((by) => by.fence(names, fence, entry)),
       tag: (names: KeyNames, kept: string | undefined, keepMs: number) => choose((by) => by.tag(names, kept, keepMs)),

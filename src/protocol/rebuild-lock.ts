@@ -6,7 +6,7 @@ import { foreignKeyError } from "./foreign-keys.js";
 import type { KeyNames } from "./key-names.js";
 import type { ClaimAnswer, ClaimRequest, EncodedEntry, Steps } from "./steps.js";
 import type { Token } from "./token.js";
-import { firstToken, partOf, takenToken } from "./token.js";
+import { firstToken, partOf, saysLive, takenToken } from "./token.js";
 
 /** How long a waiter stays in the audience if it does not look again. */
 const WAIT_MS = 2000;
@@ -90,6 +90,9 @@ export class HeldLock {
   readonly #steps: Steps;
   readonly #conversation: Conversation;
   readonly #leaseMs: number;
+  // The same token, or what it has grown to: from the sending of that renewal on, the lock may hold either.
+  #grown: Token;
+  #renew: (() => Promise<void>) | undefined;
   #cancelRenewal: CancelTimer | undefined;
   #isOver = false;
 
@@ -102,7 +105,7 @@ export class HeldLock {
     leaseMs: number,
   ) {
     this.names = names;
-    this.token = token;
+    this.token = this.#grown = token;
     this.#link = link;
     this.#steps = steps;
     this.#conversation = conversation;
@@ -118,20 +121,37 @@ export class HeldLock {
    */
   keep(moment: () => number, onLost: (takenBy: string | undefined, asOf: number) => void): void {
     const { runtime } = this.#conversation;
+    const waitMs = Math.max(WAIT_MS, this.#leaseMs);
     const renew = async (): Promise<void> => {
       const asOf = moment();
+      const { names, token } = this;
       const answer = await this.#link
-        .send(() => this.#steps.renew(this.names, this.token, this.#leaseMs, Math.max(WAIT_MS, this.#leaseMs)))
+        .send(() => this.#steps.renew(names, token, this.#grown, this.#leaseMs, waitMs))
         .catch(() => undefined);
       if (this.#isOver) return;
       if (answer?.kind === "lost") onLost(undefined, asOf);
-      else if (answer?.kind === "taken") onLost(answer.lock, asOf);
+      else if (answer?.kind === "taken" && answer.lock !== this.#grown) onLost(answer.lock, asOf);
       else schedule();
     };
     const schedule = (): void => {
+      // Two may be under way, where the mailbox went live during one of them; one goes on.
+      this.#cancelRenewal?.();
       this.#cancelRenewal = runtime.startTimer(this.#leaseMs / 3, false, () => void renew());
     };
+    this.#renew = renew;
     schedule();
+    this.showLife();
+  }
+
+  /**
+   * To be called when the mailbox may have gone live: a lock that was got before that is renewed at once, with a token that
+   * says so. From then on others see this process die.
+   */
+  showLife(): void {
+    const { mailbox, runtime } = this.#conversation;
+    if (this.#isOver || !mailbox.isLive || !mailbox.showsDeath || saysLive(this.#grown)) return;
+    this.#grown = takenToken(this.token, partOf(mailbox.id, true, runtime.nonce()));
+    void this.#renew?.();
   }
 
   /** Renews no longer. */
@@ -157,7 +177,11 @@ export class HeldLock {
    */
   async free(pauseMs: number): Promise<boolean> {
     this.stop();
-    const freeFor = (ms: number): Promise<"done" | "refused"> => this.#steps.free(this.names, this.token, ms);
+    const freeFor = async (ms: number): Promise<"done" | "refused"> => {
+      const outcome = await this.#steps.free(this.names, this.token, ms);
+      // Sent in this order, so a renewal that comes in between finds no lock, or has its own freed.
+      return outcome === "done" || this.#grown === this.token ? outcome : this.#steps.free(this.names, this.#grown, ms);
+    };
     const outcome = await this.#deliver(() =>
       freeFor(Math.ceil(pauseMs)).catch((error: unknown) => {
         // A server that is full takes no pause. It frees a lock all the same, but for who has no scripting: in MULTI it

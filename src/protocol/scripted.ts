@@ -105,8 +105,8 @@ export class ScriptedSteps implements Steps {
     throw unexpected(reply);
   }
 
-  async renew(names: KeyNames, token: Token, leaseMs: number, waitMs: number): Promise<RenewAnswer> {
-    const args = [token, String(leaseMs), `w${this.#member.id}`, String(waitMs)];
+  async renew(names: KeyNames, token: Token, grown: Token, leaseMs: number, waitMs: number): Promise<RenewAnswer> {
+    const args = [token, String(leaseMs), `w${this.#member.id}`, String(waitMs), grown];
     const reply = await this.#scripts.run(scripts.renew, [names.lock, names.audience], args);
     const [kind, lock = ""] = wordsOf(reply);
     if (kind === "taken") return { kind, lock };

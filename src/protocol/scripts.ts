@@ -184,15 +184,20 @@ tell(KEYS[3], waiters(KEYS[3]), about("freed", KEYS[2], ""))
 return "done"
 `);
 
-/** Sets the lease anew. Who has lost the lock becomes a waiter, so that it hears of the next store. */
+/**
+ * Sets the lease anew, and puts the token that has grown into the lock. Memory is asked for before a script's first write
+ * only, so on a full server the lease comes first. Who has lost the lock becomes a waiter, so that it hears of the next store.
+ */
 export const renew = define(`
 -- KEYS[1] lock; KEYS[2] audience
 -- ARGV[1] token; ARGV[2] lease, ms; ARGV[3] waiter for the audience; ARGV[4] how long it waits, ms
+-- ARGV[5] the token as it is from now on: the same, or what it has grown to
 -- returns {"done"}, {"taken", lock} or {"lost"}
 ${CLOCK}${JOIN}
 local held = redis.call("GET", KEYS[1])
-if held == ARGV[1] then
+if held == ARGV[1] or held == ARGV[5] then
   redis.call("PEXPIRE", KEYS[1], ARGV[2])
+  if held ~= ARGV[5] then redis.call("SET", KEYS[1], ARGV[5], "PX", ARGV[2]) end
   return {"done"}
 end
 join(KEYS[2], ARGV[3], tonumber(ARGV[4]))

@@ -77,7 +77,8 @@ export interface Steps {
   store(names: KeyNames, token: Token, entry: EncodedEntry): Promise<StoreAnswer>;
   /** Frees the lock, or leaves a pause of this length in its place. */
   free(names: KeyNames, token: Token, pauseMs: number): Promise<"done" | "refused">;
-  renew(names: KeyNames, token: Token, leaseMs: number, waitMs: number): Promise<RenewAnswer>;
+  /** Sets the lease anew; the lock holds `grown` from then on, as it may do already. */
+  renew(names: KeyNames, token: Token, grown: Token, leaseMs: number, waitMs: number): Promise<RenewAnswer>;
   /** Removes the entry, or overwrites it; and its lock. */
   fence(names: KeyNames, fence: string, entry: EncodedEntry | undefined): Promise<FenceAnswer>;
   /** The tag's state: made if `kept` is undefined and there is none; then, or if it still is `kept`, kept for this long. */

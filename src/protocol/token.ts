@@ -1,7 +1,8 @@
 /**
  * Proof of who holds a lock: the lock's whole value. `cachefence:<part>`, or, of a lock that was taken over, the token that
  * was taken over, a colon and the taker's part. A part is `<L|N><member>-<nonce>`: the member is the holder's mailbox, and
- * L says that it was live when the lock was got, so that its silence is a sign of death.
+ * L says that it has been live, so that its silence is a sign of death. A holder whose mailbox goes live only after it has
+ * got its lock adds a part that says so, as if it took over from itself.
  *
  * That decides:
  * - who may store: whoever's token the lock begins with, so its holder and those whom it was taken from: the first of them
@@ -46,6 +47,11 @@ export function takenToken(held: string, part: string): Token {
 /** True if this lock is of that token's line: it, or what has taken it over. */
 export function isOfLine(lock: string, token: string): boolean {
   return lock === token || lock.startsWith(`${token}:`);
+}
+
+/** True if silence of the holder's mailbox is a sign of death. */
+export function saysLive(held: string): boolean {
+  return PART.exec(held.slice(held.lastIndexOf(":") + 1))?.[1] === "L";
 }
 
 /** The member that holds this lock; undefined for Python's holders, which tell nobody when they are done. */

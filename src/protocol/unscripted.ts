@@ -152,10 +152,17 @@ export class WatchedSteps implements Steps {
     });
   }
 
-  async renew(names: KeyNames, token: Token, leaseMs: number, waitMs: number): Promise<RenewAnswer> {
+  async renew(names: KeyNames, token: Token, grown: Token, leaseMs: number, waitMs: number): Promise<RenewAnswer> {
     const answer = await this.#act<RenewAnswer>(names, [names.lock], ({ held }) => {
-      if (held === token) {
-        return { answer: { kind: "done" }, write: (transaction) => void transaction.pexpire(names.lock, leaseMs) };
+      if (held === token || held === grown) {
+        return {
+          answer: { kind: "done" },
+          write: (transaction) => {
+            // A full server refuses a transaction that asks for memory.
+            if (held === grown) transaction.pexpire(names.lock, leaseMs);
+            else transaction.set(names.lock, grown, "PX", leaseMs);
+          },
+        };
       }
       return { answer: held?.startsWith(token) === true ? { kind: "taken", lock: held } : { kind: "lost" } };
     });

@@ -114,7 +114,14 @@ export class Flight {
   readonly #patience: Patience;
   #isClosed = false;
   // Set when the recompute is called.
-  #rebuild: { readonly owner: Owner; readonly beganMs: number; readonly startedAt: number } | undefined;
+  #rebuild:
+    | {
+        readonly owner: Owner;
+        readonly beganMs: number;
+        readonly startedAt: number;
+        readonly lock: HeldLock | undefined;
+      }
+    | undefined;
   // What may outlast the landing: the freeing of the lock.
   readonly #unfinished: Promise<unknown>[] = [];
 
@@ -354,6 +361,7 @@ export class Flight {
 
   #hear(message: Message | undefined): void {
     this.#isTold = true;
+    if (message === undefined) this.#rebuild?.lock?.showLife();
     if (message?.kind === "stored") {
       this.#told = message.told;
       this.#isStored = message.told === undefined;
@@ -406,7 +414,7 @@ export class Flight {
     this.#reportBeginning(owner, how);
     const beganMs = runtime.monotonicMs();
     const startedAt = moment();
-    this.#rebuild = { owner, beganMs, startedAt };
+    this.#rebuild = { owner, beganMs, startedAt, lock };
     if (how === "free") this.#sighting = undefined;
     else void this.#listenForOther();
     for (const passenger of this.#aboard.keys()) if (passenger !== owner) passenger.onWaiting?.();

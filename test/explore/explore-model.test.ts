@@ -71,7 +71,11 @@ const scriptRun = fc.oneof(
   { weight: 2, arbitrary: script("free", three, token, fc.constantFrom("0", LONG_MS)) },
   {
     weight: 2,
-    arbitrary: script("renew", [names.lock, names.audience], token, word(LONG_MS), word(`w${MEMBER}`), word(LONG_MS)),
+    arbitrary: script(
+      "renew",
+      [names.lock, names.audience],
+      ...[token, word(LONG_MS), word(`w${MEMBER}`), word(LONG_MS), token],
+    ),
   },
   {
     weight: 2,

@@ -4,7 +4,7 @@ import { exploreMany } from "./explorer.js";
 const SCHEDULES = Number(process.env.EXPLORE_SCHEDULES ?? 20_000);
 const FIRST_SEED = Number(process.env.EXPLORE_SEED ?? 1);
 const BATCH = 5_000;
-const RARE = new Set(["silences", "afterEviction"]);
+const RARE = new Set(["silences", "growths", "afterEviction"]);
 const SAYS_HOW_FAR = SCHEDULES > 20_000;
 
 /**

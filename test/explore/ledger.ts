@@ -25,7 +25,8 @@ export interface Version {
 /** The lock, got by one process: claimed, or taken over. */
 interface Tenure {
   readonly host: number;
-  readonly token: string;
+  /** It may grow: its process' mailbox goes live, and the lock says so. */
+  token: string;
   readonly isTaken: boolean;
   /** A value that will be good for long, found beside the lock when it was got. */
   readonly lastingVersion: string | undefined;
@@ -71,8 +72,8 @@ const SILENCE_MS = 60;
  * "Rebuilds at once <= 1 while leases hold", exactly: a *tenure* begins when the server gives the lock to a process (the
  * script of a claim), and ends with the lock's value: when its lease runs out, or by a fence, a release or renewal by its own
  * process, a store by that or by whom the lock was taken from, or a takeover: by somebody who has waited for `waitForLock` and
- * replaces the value that it saw, or because the mailbox of its process was gone, twice. If anything else ends or prolongs it,
- * that is a violation. A locked recompute needs a tenure of its own process that no other recompute has used. So while a
+ * replaces the value that it saw, or because the mailbox of its process was gone, twice. It lasts on where its own process
+ * renews it under a token that has grown. If anything else ends or prolongs it, that is a violation. A locked recompute needs a tenure of its own process that no other recompute has used. So while a
  * tenure lasts and its process lives, its recompute is the only one that has the right to run. Without a lock, a process
  * recomputes only after a fault of Redis that it could see, and never two at once but where the first has lost its lock, or
  * where one of its calls has waited for `2 * waitForLock`.
@@ -94,6 +95,8 @@ export class Ledger {
   readonly callsOf: Set<LedgerCall>[];
   /** Takeovers by silence. */
   silences = 0;
+  /** Locks that were got without a live mailbox, and said so once there was one. */
+  growths = 0;
   /** Answers that were older than a fence, because the audience had been evicted less than a lease before. */
   afterEviction = 0;
   #copiesMayBeUnknownUntilMs = -Infinity;
@@ -164,6 +167,7 @@ export class Ledger {
     const isOwn = before !== undefined && this.#tenures.get(before)?.host === host;
     const [kind, lock, how] = Array.isArray(reply) ? (reply as string[]) : [String(reply)];
     if (kind === "done") this.#checkAudience(run.name);
+    if (run.name === "renew" && kind === "done" && isOwn && held !== before) this.#grown(before, held!);
     if (run.name === "fence") this.#fenced(fence, reply);
     else if (run.name === "claim" && kind === "mine" && !this.#tenures.has(lock!)) {
       if (how === "patience") this.#checkPatience(host, before, textOf(run.args[7]!), isOwn, losesCommands);
@@ -250,9 +254,22 @@ export class Ledger {
     this.#tenures.set(token, { host, token, isTaken, lastingVersion, isUsed: false, isLost: false });
   }
 
+  #grown(before: string, held: string): void {
+    const [, own, member] = /^(.*):L([0-9a-f]+)-[0-9a-f]+$/.exec(held) ?? [];
+    if (own !== before) throw new Violation("a renewal put another's token into the lock");
+    if (!this.#server.hasEverHadSubscribers(`cachefence:${member!}`)) {
+      throw new Violation("a lock says that a mailbox is live that has never been there");
+    }
+    const tenure = this.#tenures.get(before)!;
+    this.#tenures.set(held, tenure);
+    tenure.token = held;
+    this.growths++;
+  }
+
   #lockChangedTo(held: string | undefined): void {
     const tenure = this.#heldBefore === undefined ? undefined : this.#tenures.get(this.#heldBefore);
-    if (tenure !== undefined && this.#heldBefore !== held) tenure.isLost = true;
+    const isAnother = held === undefined || this.#tenures.get(held) !== tenure;
+    if (tenure !== undefined && isAnother) tenure.isLost = true;
     this.#heldBefore = held;
   }
 

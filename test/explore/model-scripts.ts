@@ -165,10 +165,11 @@ function free(server: ModelServer, keys: readonly string[], args: readonly Word[
 
 function renew(server: ModelServer, keys: readonly string[], args: readonly Word[]): unknown {
   const [lock, audience] = keys as [string, string];
-  const [token, leaseMs, waiter, waitMs] = args.map(textOf) as [string, string, string, string];
+  const [token, leaseMs, waiter, waitMs, grown] = args.map(textOf) as [string, string, string, string, string];
   const held = get(server, lock);
-  if (held === token) {
+  if (held === token || held === grown) {
     server.execute("pexpire", [lock, leaseMs]);
+    if (held !== grown) server.execute("set", [lock, grown, "PX", leaseMs]);
     return ["done"];
   }
   join(server, audience, waiter, Number(waitMs));

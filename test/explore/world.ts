@@ -186,7 +186,8 @@ export class World {
 
   /** What the schedule has led to, over all processes: the proof that it was not idle. */
   happened(): Record<string, number> {
-    const sums: Record<string, number> = { silences: this.#ledger.silences, afterEviction: this.#ledger.afterEviction };
+    const { silences, growths, afterEviction } = this.#ledger;
+    const sums: Record<string, number> = { silences, growths, afterEviction };
     for (const { cache } of this.#hosts) {
       const { redis: _, ...counts } = cache.stats();
       for (const [name, count] of Object.entries(counts)) sums[name] = (sums[name] ?? 0) + count;

@@ -76,6 +76,66 @@ describeOwnRedis("a network that fails", () => {
     const isStored = async (key: string) => (await observer.exists(`${namespace}${key}`)) === 1;
     const isReady = (client: Redis) => until("the client is ready", () => client.status === "ready");
 
+    describe("a mailbox that goes live only after the claim", () => {
+      /** A rebuild that has begun without it. The end of its process ends the connections, as `down` does. */
+      async function beginsWithout(fails = false) {
+        const client = openClient();
+        await until("the client is ready", () => client.status === "ready");
+        const lost = proxy.cutBefore(/\r\nsubscribe\r\n/i);
+        const cache = fenceOver(client);
+        const finish = deferred();
+        const value = cache.getOrSet("key", 60, async () => {
+          await finish.promise;
+          if (fails) throw new Error("down");
+          return "first";
+        });
+        value.catch(() => undefined);
+        await lost;
+        const lock = () => observer.get(`${namespace}key:lock`);
+        await until("the lock says that it is live", async () =>
+          /^cachefence:N\w+-\w+:L\w+-\w+$/.test((await lock()) ?? ""),
+        );
+        return { value, finish, lock };
+      }
+      const openOther = (): CacheFence => {
+        const client = new major.Redis(server.url);
+        clients.push(client);
+        return fenceOver(client, { waitForLock: 600 });
+      };
+
+      it("is known to the others: the death of its process is noticed long before the lease or patience ends", async () => {
+        const { value, finish, lock } = await beginsWithout();
+        const other = openOther();
+        const answer = other.getOrSet("key", 60, () => "second");
+        await until("the other waits", async () => (await observer.zcard(`${namespace}key:audience`)) === 1);
+        expect(await lock()).not.toBeNull();
+        proxy.down();
+        expect(await answer).toBe("second");
+        expect(other.stats().takeovers).toBe(1);
+        // For the holder, which lives on here, Redis is away.
+        finish.resolve();
+        expect(await value).toBe("first");
+      });
+
+      it("does not keep its value from being stored, nor from those who wait for it", async () => {
+        const { value, finish, lock } = await beginsWithout();
+        const other = openOther();
+        const answer = other.getOrSet("key", 60, () => "second");
+        await until("the other waits", async () => (await observer.zcard(`${namespace}key:audience`)) === 1);
+        finish.resolve();
+        expect(await Promise.all([value, answer])).toEqual(["first", "first"]);
+        expect(await isStored("key")).toBe(true);
+        expect(await lock()).toBeNull();
+      });
+
+      it("does not keep a recompute that fails from freeing the lock", async () => {
+        const { value, finish, lock } = await beginsWithout(true);
+        finish.resolve();
+        await expect(value).rejects.toThrow("down");
+        expect(await lock()).toBeNull();
+      });
+    });
+
     describe("a reply lost on the way", () => {
       // What is shown here is that the client sends again. So the client is back before the library looks for a lost
       // connection, which it does every 100 ms, and here far more seldom: a busy machine may need longer to reconnect.

@@ -216,10 +216,22 @@ export const mutants: readonly Mutant[] = [
     name: "renew-asks-for-no-token",
     takesOut: "A lock is renewed whoever holds it.",
     edits: [
-      script('if held == ARGV[1] then\n  redis.call("PEXPIRE"', 'if held then\n  redis.call("PEXPIRE"'),
-      twin('if (held === token) {\n    server.execute("pexpire"', 'if (held !== null) {\n    server.execute("pexpire"'),
+      script("if held == ARGV[1] or held == ARGV[5] then\n", "if held then\n"),
+      twin("if (held === token || held === grown) {", "if (held !== null) {"),
     ],
     tests: ["test/redis/steps.test.ts"],
+  },
+  {
+    name: "late-mailboxes-are-not-told-of",
+    takesOut: "A lock that was got before the mailbox was live says so once it is: else nobody sees its holder die.",
+    edits: [edit("rebuild/flight.ts", "    if (message === undefined) this.#rebuild?.lock?.showLife();\n", "")],
+    tests: ["test/faults/faults-network.test.ts"],
+  },
+  {
+    name: "grown-locks-are-not-freed",
+    takesOut: "What a token has grown to is freed too.",
+    edits: [edit("protocol/rebuild-lock.ts", 'outcome === "done" || this.#grown === this.token', "true")],
+    tests: ["test/faults/faults-network.test.ts"],
   },
   {
     name: "store-asks-for-no-token",
@@ -320,7 +332,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "leases-are-not-renewed",
     takesOut: "A slow holder loses its lock when the first lease ends.",
-    edits: [edit("protocol/rebuild-lock.ts", "    };\n    schedule();\n", "    };\n")],
+    edits: [edit("protocol/rebuild-lock.ts", "    schedule();\n    this.showLife();\n", "    this.showLife();\n")],
     tests: ["test/redis/serving.test.ts"],
   },
   {

@@ -5,7 +5,7 @@ import type { KeyNames } from "../../src/protocol/key-names.js";
 import { KeyNaming } from "../../src/protocol/key-names.js";
 import type { ClaimRequest, EncodedEntry, Steps } from "../../src/protocol/steps.js";
 import type { Token } from "../../src/protocol/token.js";
-import { firstToken } from "../../src/protocol/token.js";
+import { firstToken, takenToken } from "../../src/protocol/token.js";
 import { systemRuntime } from "../../src/runtime.js";
 import { describeOwnRedis, uniquePrefix } from "../support/describe-redis.js";
 import type { RedisServer } from "../support/redis-server.js";
@@ -310,8 +310,23 @@ describeOwnRedis("the steps", () => {
       it("sets the lease anew, for exactly the holder", async () => {
         const token = await claimed();
         await raw.pexpire(names.lock, 1_000);
-        expect(await steps.renew(names, token, LEASE_MS, 5_000)).toEqual({ kind: "done" });
+        expect(await steps.renew(names, token, token, LEASE_MS, 5_000)).toEqual({ kind: "done" });
         expect(await raw.pttl(names.lock)).toBeGreaterThan(50_000);
+        expect(await held()).toBe(token);
+      });
+
+      it("puts what the token has grown to into the lock, once; under the token itself it is stored all the same", async () => {
+        const token = await claimed();
+        const grown = takenToken(token, partOf(MEMBER, "L"));
+        for (let time = 0; time < 2; time++) {
+          await raw.pexpire(names.lock, 1_000);
+          expect(await steps.renew(names, token, grown, LEASE_MS, 5_000)).toEqual({ kind: "done" });
+          expect(await held()).toBe(grown);
+          expect(await raw.pttl(names.lock)).toBeGreaterThan(50_000);
+        }
+        expect(await steps.free(names, token, 0)).toBe("refused");
+        expect(await steps.store(names, token, entry)).toBe("done");
+        expect(await held()).toBeNull();
       });
 
       it.each([
@@ -323,7 +338,9 @@ describeOwnRedis("the steps", () => {
         await lose(token);
         const lock = await held();
         await raw.del(names.audience);
-        expect(await steps.renew(names, token, LEASE_MS, 5_000)).toEqual(kind === "taken" ? { kind, lock } : { kind });
+        const grown = takenToken(token, partOf());
+        const answer = await steps.renew(names, token, grown, LEASE_MS, 5_000);
+        expect(answer).toEqual(kind === "taken" ? { kind, lock } : { kind });
         await expect.poll(audience).toEqual([`w${conversation.mailbox.id}`]);
         expect(await held()).toBe(lock);
       });

@@ -150,7 +150,7 @@ describe("what comes from outside: the reply of a script", () => {
           steps.claim(names, request),
           steps.store(names, token, entry),
           steps.free(names, token, 0),
-          steps.renew(names, token, 1, 1),
+          steps.renew(names, token, token, 1, 1),
           steps.fence(names, "f", undefined),
           steps.tag(names, undefined, 1),
         ]);
