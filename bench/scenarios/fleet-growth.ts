@@ -54,7 +54,7 @@ export const fleetGrowth: Scenario<FleetGrowthOutcome> = {
 };
 
 async function run({ url, short, contenders, ...context }: RunContext): Promise<FleetGrowthOutcome> {
-  const rounds = context.rounds ?? (short ? 1 : 2);
+  const rounds = context.rounds ?? 1;
   const sizes = short ? [1, 4, 8] : [1, 2, 4, 8, 16, 32, 64];
   const rows: { contender: string; sizes: FleetGrowthMeasurement[] }[] = [];
   for (const contender of contenders) {

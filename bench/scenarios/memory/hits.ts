@@ -12,7 +12,7 @@ import type { RunContext } from "../../scenario.js";
 const TTL_SECONDS = 3600;
 const SLICE_MS = 300;
 // Once for each contender and case, until the code has been compiled for it.
-const WARM_UP_MS = 600;
+const WARM_UP_MS = 500;
 // Of cachefence: as long as a lease, so that each copy is renewed once in it.
 const LEASE_MS = 1_000;
 
