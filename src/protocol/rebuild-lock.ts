@@ -6,7 +6,7 @@ import { foreignKeyError } from "./foreign-keys.js";
 import type { KeyNames } from "./key-names.js";
 import type { ClaimAnswer, ClaimRequest, EncodedEntry, Steps } from "./steps.js";
 import type { Token } from "./token.js";
-import { firstToken, partOf, saysLive, takenToken } from "./token.js";
+import { firstToken, isOfLine, partOf, saysLive, takenToken } from "./token.js";
 
 /** How long a waiter stays in the audience if it does not look again. */
 const WAIT_MS = 2000;
@@ -129,9 +129,14 @@ export class HeldLock {
         .send(() => this.#steps.renew(names, token, this.#grown, this.#leaseMs, waitMs))
         .catch(() => undefined);
       if (this.#isOver) return;
-      if (answer?.kind === "lost") onLost(undefined, asOf);
-      else if (answer?.kind === "taken" && answer.lock !== this.#grown) onLost(answer.lock, asOf);
-      else schedule();
+      // Its own lock is no loss: an older renewal was run behind the one that has grown it.
+      const isLost = answer?.kind === "lost" || (answer?.kind === "taken" && answer.lock !== this.#grown);
+      if (!isLost) {
+        schedule();
+        return;
+      }
+      this.#cancelRenewal?.();
+      onLost(answer.kind === "taken" ? answer.lock : undefined, asOf);
     };
     const schedule = (): void => {
       // Two may be under way, where the mailbox went live during one of them; one goes on.
@@ -150,7 +155,10 @@ export class HeldLock {
   showLife(): void {
     const { mailbox, runtime } = this.#conversation;
     if (this.#isOver || !mailbox.isLive || !mailbox.showsDeath || saysLive(this.#grown)) return;
-    this.#grown = takenToken(this.token, partOf(mailbox.id, true, runtime.nonce()));
+    const grown = takenToken(this.token, partOf(mailbox.id, true, runtime.nonce()));
+    // One that is too long to grow stays: the lock must begin with the token that is stored under.
+    if (!isOfLine(grown, this.token)) return;
+    this.#grown = grown;
     void this.#renew?.();
   }
 
@@ -179,7 +187,7 @@ export class HeldLock {
     this.stop();
     const freeFor = async (ms: number): Promise<"done" | "refused"> => {
       const outcome = await this.#steps.free(this.names, this.token, ms);
-      // Sent in this order, so a renewal that comes in between finds no lock, or has its own freed.
+      // Refused under the first, it never comes back to that: one more attempt is enough.
       return outcome === "done" || this.#grown === this.token ? outcome : this.#steps.free(this.names, this.#grown, ms);
     };
     const outcome = await this.#deliver(() =>
