@@ -92,8 +92,11 @@ for (const major of majors) {
       expect(new Set(values).size).toBe(500);
       expect(recompute).toHaveBeenCalledTimes(1);
       const commands = monitor.of("time", "hmget", "set", "get", "eval", "evalsha").flat();
-      // TIME goes along with the first read of ten seconds; the read, the claim and the store are three round trips.
-      expect(commands).toEqual(["time", "hmget", "eval", "eval"]);
+      // The read, the claim and the store are three round trips. TIME goes along with the first read of ten seconds, and once
+      // more where a busy machine was long in answering it.
+      expect(commands.filter((name) => name !== "time")).toEqual(["hmget", "eval", "eval"]);
+      expect(commands[0]).toBe("time");
+      expect(commands.length).toBeLessThanOrEqual(5);
       await cache.close();
       client.disconnect();
     });
