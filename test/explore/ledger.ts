@@ -288,12 +288,19 @@ export class Ledger {
     return held === undefined ? undefined : this.#tenures.get(held)?.host;
   }
 
+  #unusedTenureOf(host: number): Tenure | undefined {
+    return [...this.#tenures.values()].reverse().find((one) => one.host === host && !one.isUsed);
+  }
+
+  /** True if it has got a lock for which no recompute has been called yet. */
+  mayRebuildUnderLock(host: number): boolean {
+    return this.#unusedTenureOf(host) !== undefined;
+  }
+
   /** A recompute is called. */
   rebuildStarts(host: number, isLocked: boolean, isRefresh: boolean, hadFault: boolean): Run {
     const nowMs = this.#server.nowMs;
-    const tenure = isLocked
-      ? [...this.#tenures.values()].reverse().find((one) => one.host === host && !one.isUsed)
-      : undefined;
+    const tenure = isLocked ? this.#unusedTenureOf(host) : undefined;
     if (isLocked && tenure === undefined) throw new Violation("rebuilt without a lock of its own");
     if (!isLocked && !hadFault) throw new Violation("rebuilt without a lock, though Redis had not failed");
     const isThere = tenure?.lastingVersion !== undefined && tenure.lastingVersion === this.storedVersion();

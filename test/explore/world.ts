@@ -539,8 +539,16 @@ export class World {
     }
   }
 
+  /** The last, but for a list: another process' may have been announced since, so what fits this one's locks comes first. */
+  #announcementOf(host: Host, isOfList: boolean): Announcement {
+    if (!isOfList) return announced.pop()!;
+    const isLocked = this.#ledger.mayRebuildUnderLock(host.index);
+    const fitting = announced.findIndex((one) => one.isLocked === isLocked);
+    return announced.splice(Math.max(0, fitting), 1)[0]!;
+  }
+
   #recompute(host: Host, signal: AbortSignal, isOfList: boolean): Promise<unknown> {
-    const { isLocked, isRefresh } = (isOfList ? announced.shift() : announced.pop())!;
+    const { isLocked, isRefresh } = this.#announcementOf(host, isOfList);
     return new Promise((open, fail) => {
       try {
         const run = this.#ledger.rebuildStarts(host.index, isLocked, isRefresh, host.hadFault);
