@@ -209,8 +209,9 @@ for (const major of majors) {
       it("stops waiting when its signal aborts", async () => {
         const controller = new AbortController();
         const gate = deferred<number[]>();
-        const call = open().getOrSetMany([1], keyOf, 60, () => gate.promise, { signal: controller.signal });
-        await until("it has begun", async () => (await raw.exists(`${namespace}p:1:lock`)) === 1);
+        const recompute = vi.fn(() => gate.promise);
+        const call = open().getOrSetMany([1], keyOf, 60, recompute, { signal: controller.signal });
+        await until("it has begun", () => recompute.mock.calls.length === 1);
         controller.abort(new Error("left"));
         await expect(call).rejects.toThrow("left");
         gate.resolve([1]);
