@@ -16,6 +16,8 @@ export default defineConfig(({ mode }) => {
       globalSetup: unitOnly ? [] : ["test/support/global-setup.ts"],
       testTimeout: 30_000,
       hookTimeout: 60_000,
+      // A busy machine may be long in coming to it: what is never true is noticed all the same.
+      expect: { poll: { timeout: 10_000 } },
       // A rejection that nobody handles fails the run, which is one of the things cachefence promises never to cause.
       dangerouslyIgnoreUnhandledErrors: false,
     },

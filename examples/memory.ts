@@ -13,7 +13,7 @@ const cache = new CacheFence(redis, {
 
 const rates = () => cache.getOrSet("rates", 60, () => ({ eur: 1, usd: 1.08 }));
 await rates(); // a miss: from the source
-for (let read = 0; read < 3; read++) await sleep(20).then(rates);
+for (let read = 0; read < 10; read++) await sleep(20).then(rates);
 console.log(cache.stats().memoryHits > 0 ? "hits from memory" : "no hits from memory");
 
 await cache.invalidate("rates"); // resolves when no process has a copy from before it

@@ -93,8 +93,8 @@ const scriptRun = fc.oneof(
     arbitrary: script(
       "enlist",
       [names.entry, names.audience],
-      word(`c${MEMBER}:1000`),
-      word("1000"),
+      word(`c${MEMBER}:60000`),
+      word("60000"),
       word("v"),
       word("tags"),
     ),
@@ -146,7 +146,7 @@ describeOwnRedis("the model of Redis", () => {
     await server.stop();
   });
 
-  it("answers any sequence of commands as a server does", { timeout: 120_000 }, async () => {
+  it("answers any sequence of commands as a server does", { timeout: 300_000 }, async () => {
     const property = fc.asyncProperty(fc.array(step, { maxLength: 40, size: "max" }), async (steps) => {
       await redis.config("SET", "maxmemory", "0");
       await redis.script("FLUSH");

@@ -22,7 +22,7 @@ describeOwnRedis("the backlog of a process", () => {
         const namespace = uniquePrefix();
         const client = new major.Redis(server.url);
         // No lease ends in this test, however long the backlog is.
-        const cache = new CacheFence(client, { namespace, redisTimeout: 0.25, lockTimeout: 60 });
+        const cache = new CacheFence(client, { namespace, redisTimeout: 0.5, lockTimeout: 60 });
         try {
           if (isReady) await client.ping();
           const keys = Array.from({ length: 10_000 }, (_, number) => `key ${number}`);

@@ -50,11 +50,12 @@ describeOwnRedis("a server that denies", () => {
       await admin.call("ACL", "SETUSER", username, "on", ">password", ...rules);
       const client = new major.Redis(server.port, server.host, { username, password: "password" });
       clients.push(client);
+      await client.ping();
       return client;
     }
 
     function fenceOver(client: Redis, options: CacheFenceOptions = {}): CacheFence {
-      const cache = new CacheFence(client, { namespace, lockTimeout, beta: 0, ...options });
+      const cache = new CacheFence(client, { namespace, lockTimeout, beta: 0, redisTimeout: 10, ...options });
       caches.push(cache);
       return cache;
     }
@@ -176,15 +177,17 @@ describeOwnRedis("a server that denies", () => {
       });
 
       it("changes nothing: no lock is left of rebuilds that end while the server is silent", async () => {
-        const cache = fenceOver(await openClient(...noScripting), { redisTimeout: 0.2 });
-        await cache.set("warm", 60, 1);
+        const client = await openClient(...noScripting);
+        // What all caches over the client share is made, and the refusal known.
+        await fenceOver(client).set("warm", 60, 1);
+        const cache = fenceOver(client, { redisTimeout: 0.5 });
         const rebuilds = await startRebuilds(cache);
         server.process.kill("SIGSTOP");
         try {
           rebuilds.finish();
           expect(await rebuilds.values).toEqual(rebuilds.keys);
           // Long enough for each store and each release to be given up, one after the other.
-          await sleep(2 * rebuilds.keys.length * 250);
+          await sleep(2 * rebuilds.keys.length * 550);
         } finally {
           server.process.kill("SIGCONT");
         }
@@ -198,7 +201,7 @@ describeOwnRedis("a server that denies", () => {
           const far = client.duplicate({ port: proxy.port, retryStrategy: () => 50 });
           far.on("error", () => undefined);
           clients.push(far);
-          const cache = fenceOver(far, { redisTimeout: 0.2 });
+          const cache = fenceOver(far, { redisTimeout: 5 });
           await until("the client is ready", () => far.status === "ready");
           await cache.set("warm", 60, 1);
           const rebuilds = await startRebuilds(cache);

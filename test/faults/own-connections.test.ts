@@ -83,7 +83,7 @@ describeOwnRedis("own connections", () => {
   async function runToItsEnd(major: string, kind: string, ports: readonly number[]): Promise<string> {
     const fixture = fileURLToPath(new URL("../support/own-connections-end.ts", import.meta.url));
     const args = ["--import", "tsx", fixture, major, kind, ...ports.map(String)];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"], timeout: 15_000 });
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"], timeout: 25_000 });
     let output = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text));
     const end = await new Promise((resolve) => child.once("exit", (code, signal) => resolve(signal ?? code)));

@@ -107,7 +107,7 @@ describeOwnRedis("a failover by Sentinel under load", () => {
       let output = "";
       child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text));
       const ended = new Promise((resolve) => child.once("exit", (code, signal) => resolve(signal ?? code)));
-      await until("it is at work", () => output.includes("before"));
+      await until("it is at work", () => output.includes("before"), 30_000);
       return async () => {
         child.stdin.write("go on\n");
         const end = await ended;

@@ -63,7 +63,7 @@ describeRedis("what a process leaves behind", (redisUrl) => {
     "is the same number of connections, subscriptions, listeners and timers after much use as after little",
     async () => {
       // A lease so short that a renewal left behind is seen below.
-      const services = await fleet.open(3, { lockTimeout: 1 });
+      const services = await fleet.open(3, { lockTimeout: 3 });
       await waitOnce(services);
       await useFor(services, "warm-up");
       // The caller's own client, and one mailbox.

@@ -96,7 +96,7 @@ describe.each(majors)("a request's AsyncLocalStorage, ioredis $name,", (major) =
     });
 
     it("is seen by listeners to events: of a call its own, of a rebuild that of the call which began it, of a recall none", async () => {
-      const [one, other] = [open({ memory: new Map() }), open()];
+      const [one, other] = [open({ memory: new Map(), memoryLease: 60 }), open()];
       const heard: string[] = [];
       const names = ["hit", "miss", "rebuild-start", "rebuild-end", "copy-dropped"] as const;
       const listeners = names.map((name) => {

@@ -48,7 +48,8 @@ describe.each(majors)("a client with enableAutoPipelining, ioredis $name,", (maj
       await cache.set("key-3", 60, "value");
       await client.ping();
       const reads = [1, 2, 3].map((number) => cache.peek(`key-${number}`));
-      expect(client.autoPipelineQueueSize).toBe(3);
+      // And TIME, should a sample of the clock be due.
+      expect([3, 4]).toContain(client.autoPipelineQueueSize);
       expect((await Promise.all(reads)).map((entry) => entry?.value)).toEqual([undefined, undefined, "value"]);
     });
   });

@@ -41,7 +41,13 @@ describeOwnRedis("a Redis Cluster of three masters", () => {
     }
 
     function openFence(options: CacheFenceOptions = {}, clientOptions: ClusterOptions = {}): CacheFence {
-      const cache = new CacheFence(openClient(clientOptions), { namespace, lockTimeout, beta: 0, ...options });
+      const cache = new CacheFence(openClient(clientOptions), {
+        namespace,
+        lockTimeout,
+        beta: 0,
+        redisTimeout: 20,
+        ...options,
+      });
       caches.push(cache);
       return cache;
     }
@@ -101,7 +107,8 @@ describeOwnRedis("a Redis Cluster of three masters", () => {
       await isReady();
       await observer.set(`{${namespace}key}:lock`, `cachefence:N${"0".repeat(16)}-${"0".repeat(12)}`, "PX", 60_000);
       let recomputes = 0;
-      const fences = [1, 2, 3, 4].map(() => openFence({ waitForLock: 0.3 }));
+      const fences = [1, 2, 3, 4].map(() => openFence({ waitForLock: 2 }));
+      await until("they are ready", () => clients.every(({ status }) => status === "ready"));
       const values = await Promise.all(fences.map((cache) => cache.getOrSet("key", 60, () => ++recomputes)));
       expect(values).toEqual([1, 1, 1, 1]);
       expect(fences.reduce((sum, cache) => sum + cache.stats().takeovers, 0)).toBe(1);
@@ -205,8 +212,9 @@ describeOwnRedis("a Redis Cluster of three masters", () => {
 
     it("gives every caller a value while a master is silent, and leaves no lock behind", async () => {
       await isReady();
-      const cache = openFence({ redisTimeout: 0.5 });
-      for (const key of keys) await cache.set(key, 60, "cached");
+      const [cache, writer] = [openFence({ redisTimeout: 0.5 }), openFence()];
+      for (const key of keys) await writer.set(key, 60, "cached");
+      await until("it reads", async () => (await cache.peek(keys[0]!)) !== undefined);
       const started = deferred();
       const finish = deferred();
       const rebuild = cache.getOrSet("key", 60, async () => {

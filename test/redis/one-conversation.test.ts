@@ -46,7 +46,7 @@ for (const major of majors) {
       await client.ping();
       const before = await connections();
       for (let request = 0; request < 20; request++) {
-        const cache = new CacheFence(client, { namespace: uniquePrefix() });
+        const cache = new CacheFence(client, { namespace: uniquePrefix(), redisTimeout: 20 });
         expect(await cache.getOrSet("k", 60, () => request)).toBe(request);
         await cache.invalidate("k");
       }
@@ -74,10 +74,12 @@ for (const major of majors) {
     it("are woken by nothing that happens to the same key in another database", async () => {
       const namespace = uniquePrefix();
       const clients = [0, 3].map((db) => new major.Redis(server.port, server.host, { db }));
-      const [there, here] = clients.map((client) => new CacheFence(client, { namespace, waitForLock: 60 }));
+      const [there, here] = clients.map(
+        (client) => new CacheFence(client, { namespace, waitForLock: 60, redisTimeout: 20 }),
+      );
       const holder = new major.Redis(server.port, server.host, { db: 3 });
       const gate = deferred<string>();
-      const rebuilt = new CacheFence(holder, { namespace }).getOrSet("k", 60, () => gate.promise);
+      const rebuilt = new CacheFence(holder, { namespace, redisTimeout: 20 }).getOrSet("k", 60, () => gate.promise);
       await until("it holds the lock", async () => (await holder.get(`${namespace}k:lock`)) !== null);
       const waiting = here!.getOrSet("k", 60, () => "never");
       await until("it waits", async () => (await waitersOf(holder, `${namespace}k`)) === 1);

@@ -57,9 +57,11 @@ describeOwnRedis("OpenTelemetry's instrumentation of ioredis", () => {
     expect(await cache.getOrSet("key", 60, () => "other")).toBe("value");
     await cache.getOrSetMany(["key", "another"], String, 60, (keys) => keys);
     await cache.invalidate("key");
+    // TIME is asked for once more where a busy machine was long in answering it.
+    const isOurs = (name: string) => name !== "time";
     const names = exporter.getFinishedSpans().map(({ name }) => name);
     const rebuild = ["hmget", "evalsha", "evalsha"];
-    expect(names).toEqual([...rebuild, "hmget", "hmget", ...rebuild, "evalsha"]);
+    expect(names.filter(isOurs)).toEqual([...rebuild, "hmget", "hmget", ...rebuild, "evalsha"]);
     await client.echo("end");
     await until("the monitor has seen them all", () => sent.at(-1) === "echo");
     expect(sent).toEqual([...names, "echo"]);
@@ -72,7 +74,8 @@ describeOwnRedis("OpenTelemetry's instrumentation of ioredis", () => {
     instrumentation.setConfig({ requireParentSpan: false, dbStatementSerializer: (command) => command });
     await cache.getOrSet("after", 60, () => "a secret");
     await cache.set("after", 60, "another secret");
-    expect(statements()).toEqual(["hmget", "evalsha", "evalsha", "evalsha"]);
+    const commands = statements().filter((statement) => statement !== "time");
+    expect(commands).toEqual(["hmget", "evalsha", "evalsha", "evalsha"]);
     expect(JSON.stringify(exporter.getFinishedSpans().map(({ attributes }) => attributes))).not.toContain("secret");
   });
 });

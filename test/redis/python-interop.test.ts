@@ -1,3 +1,4 @@
+import { eventually } from "../support/eventually.js";
 import { waitersOf } from "../support/audience.js";
 import { randomBytes } from "node:crypto";
 import { CacheFence } from "cachefence";
@@ -84,7 +85,7 @@ for (const major of majors) {
     it("holds a lock that Python cannot claim or release, and leaves one that it can", async () => {
       const gate = deferred();
       const call = cache.getOrSet("k", 60, () => gate.promise);
-      await vi.waitFor(() => expect(cache.stats().rebuilds).toBe(1));
+      await eventually(() => expect(cache.stats().rebuilds).toBe(1));
       const token = randomBytes(16).toString("hex");
       expect(await pythonClaims(token)).toBeNull();
       expect(await pythonReleases(token)).toBe(0);
@@ -103,7 +104,8 @@ for (const major of majors) {
       expect(await pythonClaims(token)).toBe("OK");
       const recompute = vi.fn();
       const calls = Array.from({ length: 10 }, () => cache.getOrSet("k", 60, recompute));
-      await vi.waitFor(() => expect(cache.stats().coalesced).toBe(9));
+      await eventually(() => expect(cache.stats().coalesced).toBe(9));
+      await expect.poll(() => waitersOf(python, entryKey)).toBe(1);
       await pythonStores('"from Python"', 60);
       expect(await pythonReleases(token)).toBe(1);
       expect(await Promise.all(calls)).toEqual(Array(10).fill("from Python"));
@@ -141,7 +143,7 @@ for (const major of majors) {
         await gate.promise;
         return "ours";
       });
-      await vi.waitFor(() => expect(patient.stats().rebuilds).toBe(1));
+      await eventually(() => expect(patient.stats().rebuilds).toBe(1));
       expect(await pythonReleases("00ff")).toBe(0);
       expect(await python.get(lockKey)).toMatch(/:[LN][0-9a-f]{16}-[0-9a-f]{12}$/);
       gate.resolve();

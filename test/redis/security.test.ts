@@ -277,7 +277,7 @@ describeOwnRedis("somebody with access to the same Redis", () => {
     /** Everything that cachefence does, by two members of one user. */
     async function useAll(): Promise<void> {
       const login = { username: "app", password: "p", enableReadyCheck: false, disableClientInfo: true };
-      const options = { memory: new Map(), lockTimeout: 0.3, waitForLock: 0.5 };
+      const options = { memory: new Map(), memoryLease: 60, lockTimeout: 3, waitForLock: 3 };
       const [one, two] = [open(options, VICTIM, connect(login)), open(options, OTHER, connect(login))];
       const rejected = (promise: Promise<unknown>) => expect(promise).rejects.toThrow();
       const finish = deferred();
@@ -286,7 +286,7 @@ describeOwnRedis("somebody with access to the same Redis", () => {
       await until("it is locked", async () => (await attacker.strlen(`${namespace}k:lock`)) > 0);
       const waiter = two.getOrSet("k", 60, unused, tagged);
       // Past a third of the lease: it is renewed.
-      setTimeout(finish.resolve, 150);
+      setTimeout(finish.resolve, 1_200);
       await Promise.all([holder, waiter]);
       await rejected(one.getOrSet("fails", 60, unused));
       await one.getOrSet("fenced", 60, () => two.invalidate("fenced"));
@@ -344,7 +344,7 @@ describeOwnRedis("somebody with access to the same Redis", () => {
       const login = { username: "app", password: "p", enableReadyCheck: false, disableClientInfo: true };
       const client = new Redis(node.port, node.host, login);
       clients.push(client);
-      const cache = open({ memory: new Map() }, OTHER, client);
+      const cache = open({ memory: new Map(), memoryLease: 60 }, OTHER, client);
       const read = (value: string) => cache.getOrSet("k", 60, () => value, { tags: ["t"] });
       for (let count = 0; count < 5; count++) expect(await read("old")).toBe("old");
       expect(cache.stats().memoryHits).toBeGreaterThan(0);

@@ -11,11 +11,14 @@ import {
 } from "cachefence";
 import type { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { claim } from "../../src/protocol/scripts.js";
 import { type Runtime, systemRuntime } from "../../src/runtime.js";
 import { deferred } from "../support/deferred.js";
 import { describeRedis, removeKeys, uniquePrefix } from "../support/describe-redis.js";
 import { type IoredisMajor, majors } from "../support/ioredis.js";
 import { ended, until } from "../support/waiting.js";
+
+const isClaim = (script: string) => script === claim.text || script === claim.sha1;
 
 // No test lasts as long as this lease: a lock that is gone was freed by somebody.
 const lockTimeout = 600;
@@ -142,7 +145,7 @@ function suite(major: IoredisMajor, url: string): void {
 
     it("holds the lock, and serves the value to everybody until it ends, its own process too", async () => {
       const client = openClient();
-      const claims = vi.spyOn(client, "eval");
+      const scripted = [vi.spyOn(client, "eval"), vi.spyOn(client, "evalsha")];
       const { cache, source } = await begin({}, client);
       expect(await lockOf()).toMatch(/^cachefence:/);
       const other = open(background, runtime);
@@ -151,7 +154,9 @@ function suite(major: IoredisMajor, url: string): void {
         expect(await Promise.all(values)).toEqual(Array(20).fill("old"));
         expect(one.stats()).toMatchObject({ waits: 0, coalesced: 0, misses: 0 });
       }
-      expect(claims).toHaveBeenCalledTimes(1); // Its own process knows of it, and need not ask.
+      // Its own process knows of it, and need not ask.
+      const claims = scripted.flatMap((spy) => spy.mock.calls).filter(([script]) => isClaim(String(script)));
+      expect(claims).toHaveLength(1);
       source.succeed("new");
       await cache.idle();
       expect(await stored()).toBe("new");
@@ -181,7 +186,8 @@ function suite(major: IoredisMajor, url: string): void {
         await raw.pexpire(`${namespace}key:lock`, 600_000);
         await until("it is renewed", async () => (await raw.pttl(`${namespace}key:lock`)) <= 6_000);
       }
-      expect(await lockOf()).toBe(token);
+      // It may have grown since: its mailbox was late.
+      expect((await lockOf())!.startsWith(token!)).toBe(true);
       source.succeed("new");
       await isFree();
     });
@@ -742,7 +748,7 @@ function suite(major: IoredisMajor, url: string): void {
         const read = client.hmgetBuffer.bind(client) as (...args: unknown[]) => Promise<unknown>;
         const readSlowly = async (...args: unknown[]) => {
           const reply = await read(...args);
-          return sleep(400, reply);
+          return sleep(options.redisTimeout === undefined ? 100 : 5_000, reply);
         };
         await client.ping();
         Object.assign(client, { hmgetBuffer: readSlowly });
@@ -768,7 +774,9 @@ function suite(major: IoredisMajor, url: string): void {
       otherwise: 3,
       run: async (options) => {
         await writeEntry("old", -1);
-        const cache = plain({ staleFor: 600, ...options });
+        // However long the calls take, they are made at one moment.
+        const nowMs = performance.now();
+        const cache = plain({ staleFor: 600, ...options }, openClient(), { monotonicMs: () => nowMs });
         for (let call = 0; call < 3; call++) await cache.getOrSet("key", 60, failing().recompute);
         return cache.stats().rebuilds;
       },
@@ -801,11 +809,12 @@ function suite(major: IoredisMajor, url: string): void {
       otherwise: "redis",
       run: async (options) => {
         await writeEntry("old", 60);
-        let nowMs = 0;
-        const clocks = { monotonicMs: () => performance.now() + nowMs, wallClockMs: () => Date.now() + nowMs };
+        let [monotonicMs, wallMs] = [performance.now(), Date.now()];
+        const clocks = { monotonicMs: () => monotonicMs, wallClockMs: () => wallMs };
         const cache = plain({ beta: 0, memory: new Map(), ...options }, openClient(), clocks);
         await lastSourceOf(cache);
-        nowMs += 500;
+        monotonicMs += 500;
+        wallMs += 500;
         return (await cache.getOrSetEntry("key", 60, unused)).source;
       },
     },

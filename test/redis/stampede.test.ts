@@ -1,7 +1,9 @@
+import { eventually } from "../support/eventually.js";
 import { waitersOf } from "../support/audience.js";
 import { CacheFence } from "cachefence";
 import type { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { type Runtime, systemRuntime } from "../../src/runtime.js";
 import { deferred } from "../support/deferred.js";
 import { describeOwnRedis } from "../support/describe-redis.js";
 import { Fleet } from "../support/fleet.js";
@@ -76,14 +78,19 @@ for (const major of majors) {
     it("of 500 callers in one process is one recompute and at most 8 commands", async () => {
       const client = await connect();
       const monitor = await Monitor.start(raw);
-      const cache = new CacheFence(client, { namespace: "500:" });
+      // However long its mailbox takes to open, it is waited for: a lock that was got before says so with one command more.
+      const runtime: Runtime = {
+        ...systemRuntime,
+        startTimer: (ms, ref, run) => (ms === 100 && ref ? () => undefined : systemRuntime.startTimer(ms, ref, run)),
+      };
+      const cache = new CacheFence(client, { namespace: "500:" }, runtime);
       const gate = deferred();
       const recompute = vi.fn(async () => {
         await gate.promise;
         return { id: 1 };
       });
       const calls = Array.from({ length: 500 }, () => cache.getOrSet("k", 60, recompute));
-      await vi.waitFor(() => expect(cache.stats().coalesced).toBe(499));
+      await eventually(() => expect(cache.stats().coalesced).toBe(499));
       gate.resolve();
       const values = await Promise.all(calls);
       await monitor.catchUp();
@@ -112,7 +119,8 @@ for (const major of majors) {
       }
       await monitor.catchUp();
       monitor.stop();
-      expect(monitor.of("hmget").flat()).toEqual(["hmget", "hmget", "hmget"]);
+      const commands = monitor.of("hmget").flat();
+      expect(commands.filter((name) => name !== "time")).toEqual(["hmget", "hmget", "hmget"]);
       expect(cache.stats()).toMatchObject({ hits: 301, misses: 0, rebuilds: 0 });
       client.disconnect();
     });
@@ -158,7 +166,7 @@ for (const major of majors) {
             return typeof value === "function" ? (value.bind(target) as unknown) : value;
           },
         }),
-        { namespace: "late:" },
+        { namespace: "late:", redisTimeout: 20 },
       );
       const recompute = vi.fn();
       expect(await late.getOrSet("k", 60, recompute)).toBe("first");

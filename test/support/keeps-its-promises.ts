@@ -151,7 +151,7 @@ export const promises: Readonly<Record<string, (pair: Pair) => Promise<void>>> =
   },
 
   "takes over from a holder whose process is dead": async (pair) => {
-    const { one, other, namespace } = openBoth(pair, pair.showsDeath ? {} : { waitForLock: 0.3 });
+    const { one, other, namespace } = openBoth(pair, pair.showsDeath ? {} : { waitForLock: 2 });
     await pair.raw.set(`${namespace}${KEY}:lock`, `cachefence:L${"0".repeat(16)}-${"0".repeat(12)}`, "PX", 60_000);
     const recompute = vi.fn(() => "value");
     const values = await Promise.all([one, other].map((cache) => cache.getOrSet(KEY, 60, recompute)));

@@ -30,6 +30,12 @@ export async function startRedisSentinel({ replicas }: { replicas: number }): Pr
     const args = ["--repl-diskless-sync-delay", "0", "--replicaof", first.host, String(first.port)];
     servers.push(await startRedis({ args }));
   }
+  // The sentinel asks the primary for its replicas when it starts, and then not for ten seconds.
+  for (const replica of servers.slice(1)) {
+    const link = new Redis(replica.url);
+    await until("the replica follows", async () => (await link.info("replication")).includes("master_link_status:up"));
+    link.disconnect();
+  }
   const port = await findFreePort();
   const directory = mkdtempSync(join(tmpdir(), "cachefence-sentinel-"));
   const config = join(directory, "sentinel.conf");
@@ -37,7 +43,7 @@ export async function startRedisSentinel({ replicas }: { replicas: number }): Pr
     `port ${port}`,
     `bind ${host}`,
     `sentinel monitor ${name} ${host} ${first.port} 1`,
-    `sentinel down-after-milliseconds ${name} 500`,
+    `sentinel down-after-milliseconds ${name} 1000`,
     `sentinel failover-timeout ${name} 5000`,
   ];
   writeFileSync(config, `${lines.join("\n")}\n`);

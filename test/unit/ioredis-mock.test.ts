@@ -2,6 +2,7 @@ import { CacheFence, CacheFenceError, RecomputeError } from "cachefence";
 import RedisMock from "ioredis-mock";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { systemRuntime } from "../../src/runtime.js";
+import { eventually } from "../support/eventually.js";
 import { deferred } from "../support/deferred.js";
 
 // Clients of one host, port and db share their data, as if they spoke to one server.
@@ -42,7 +43,7 @@ describe("CacheFence on ioredis-mock", () => {
     const [holder, waiter] = [new CacheFence(connect()), new CacheFence(connect())];
     const gate = deferred();
     const first = holder.getOrSet("k", 60, () => gate.promise.then(() => "value"));
-    await vi.waitFor(() => expect(holder.stats().rebuilds).toBe(1));
+    await eventually(() => expect(holder.stats().rebuilds).toBe(1));
     const recompute = vi.fn();
     const second = waiter.getOrSet("k", 60, recompute);
     gate.resolve();
@@ -64,7 +65,7 @@ describe("CacheFence on ioredis-mock", () => {
       const gate = deferred();
       const before = cache.stats();
       const call = cache.getOrSet("k", 60, () => gate.promise.then(() => "before"));
-      await vi.waitFor(() => expect(cache.stats().rebuilds).toBe(before.rebuilds + 1));
+      await eventually(() => expect(cache.stats().rebuilds).toBe(before.rebuilds + 1));
       await fence();
       gate.resolve();
       expect(await call).toBe("before");
