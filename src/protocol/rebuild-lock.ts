@@ -159,6 +159,7 @@ export class HeldLock {
     // One that is too long to grow stays: the lock must begin with the token that is stored under.
     if (!isOfLine(grown, this.token)) return;
     this.#grown = grown;
+    // It never rejects: what it is not answered is asked again in its turn.
     void this.#renew?.();
   }
 

@@ -361,6 +361,7 @@ export class Flight {
 
   #hear(message: Message | undefined): void {
     this.#isTold = true;
+    // The mailbox has gone, or is live.
     if (message === undefined) this.#rebuild?.lock?.showLife();
     if (message?.kind === "stored") {
       this.#told = message.told;
