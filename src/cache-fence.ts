@@ -11,7 +11,7 @@ import type { ValueCodec } from "./call/value-codec.js";
 import { createValueCodec } from "./call/value-codec.js";
 import { withKey } from "./errors.js";
 import type { CacheFenceStats } from "./events.js";
-import { Reporter } from "./events.js";
+import { Callers, Reporter } from "./events.js";
 import type { RedisClient } from "./link/redis-client.js";
 import { RedisFault } from "./link/redis-link.js";
 import { Copies } from "./memory/copies.js";
@@ -72,21 +72,25 @@ interface Call {
   onWaiting: (() => void) | undefined;
   /** Called before it sends what claims a lock: others of its list do at the same time. */
   beforeClaim: (() => void) | undefined;
-  /** When it began, on the line of moments. */
-  readonly began: number;
+  /** When it began, on the line of moments; the last of them, where it is many. */
+  began: number;
   /** What its tags stood at when it last looked; undefined if that failed. */
   tags: string | undefined;
   /**
    * When it began, by the monotonic clock; its patience counts from there, its own read included. It is the beginning of its
    * turn, for a clock at each hit would be felt: so it waits less than it may by as long as that turn has run, and never more.
    */
-  readonly askedMs: number;
+  askedMs: number;
   /** It has looked, and found nothing that would do, or nothing that is not due. */
   hasBoarded: boolean;
   /** What it has found already, with the others of its list. */
   look: Look | undefined;
-  /** Its read, if it may be one of the herd of that. */
-  read: Promise<unknown> | undefined;
+  /** Something has been seen of Redis, and so of what others have done: whoever comes now comes after it. */
+  hasLooked: boolean;
+  /** Those that came after it in its tick and are like it. */
+  crowd: Crowd | undefined;
+  /** Where it is that of a crowd: it has no recompute of its own. */
+  callers: Callers | undefined;
   /** The copy that it is to be served has been drawn for, and is due. */
   isDue: boolean;
   /** It has been served, and its refresh goes on in the background. */
@@ -114,15 +118,25 @@ interface Look {
 }
 
 /**
- * The callers of one tick, and so of one read, that found nothing to serve. The first boards for itself, all others as one.
+ * The callers of one tick and key with the default options, but for the first of them. They look as one and wait as one; each
+ * has its own draw and its own value.
  *
- * All of them began before that read was sent, so what stands for the moment at which they board stands for each; and all
- * asked at once, so they give up at once, and then act each for itself. The first is not among them: the rebuild may be its
- * own, which it cannot give up.
+ * All began before anything was seen of their read, so what stands for the last of them stands for each; and all asked at once,
+ * so they give up at once, and then act each for itself. The first is not among them: the rebuild may be its own, which it
+ * cannot give up.
  */
-interface Herd {
-  /** Of the others' seat, once they have one. */
-  outcome: Promise<Outcome | undefined> | undefined;
+interface Crowd {
+  readonly call: Call;
+  readonly callers: Callers;
+  readonly end: Promise<CrowdEnd>;
+}
+
+/** What a crowd has found, or else what the rebuild came to that it has waited for; neither: each is to ask again. */
+interface CrowdEnd {
+  readonly look: Look | undefined;
+  readonly outcome: Outcome | undefined;
+  /** Nobody has been given the value of the look yet. */
+  isUntaken: boolean;
 }
 
 // No state looks like it, so no entry has it.
@@ -153,8 +167,6 @@ export class CacheFence {
   readonly #copies: Copies | undefined;
   readonly #tags: Tags;
   readonly #flights: Flights;
-  // A read -> its herd, as long as a call holds the read.
-  readonly #herds = new WeakMap<Promise<unknown>, Herd>();
   #isClosed = false;
 
   // The line of moments: calls begin on it, and what they are served with stands for a moment on it. See Outcome.
@@ -250,18 +262,7 @@ export class CacheFence {
     recompute: (context: RecomputeContext) => T | PromiseLike<T>,
     options?: GetOrSetOptions<T>,
   ): Promise<T> {
-    try {
-      const resolved = this.#check(key, ttl, recompute, options);
-      const copy = resolved.signal?.aborted === true ? undefined : this.#copy(key, resolved);
-      if (copy !== undefined && !this.#isDue(copy, resolved))
-        return Promise.resolve(this.#hit(key, copy, copy.atSeconds) as T);
-      const call = this.#call(key, ttl, recompute, resolved);
-      // Its draw has been made, and said: refresh.
-      call.isDue = copy !== undefined;
-      return this.#answer(call, valueOf) as Promise<T>;
-    } catch (error) {
-      return Promise.reject(asError(error));
-    }
+    return this.#getOrSet(key, ttl, recompute, options, valueOf) as Promise<T>;
   }
 
   /**
@@ -274,12 +275,7 @@ export class CacheFence {
     recompute: (context: RecomputeContext) => T | PromiseLike<T>,
     options?: GetOrSetOptions<T>,
   ): Promise<CachedEntry<T>> {
-    try {
-      const resolved = this.#check(key, ttl, recompute, options);
-      return this.#answer(this.#call(key, ttl, recompute, resolved), same) as Promise<CachedEntry<T>>;
-    } catch (error) {
-      return Promise.reject(asError(error));
-    }
+    return this.#getOrSet(key, ttl, recompute, options, same) as Promise<CachedEntry<T>>;
   }
 
   /**
@@ -311,7 +307,8 @@ export class CacheFence {
     const calls = each.map((item): Call => {
       const key = keyOf(item);
       checkKey(key);
-      return this.#call(key, ttl, recompute, tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) });
+      const names = this.#naming.namesOf(key);
+      return this.#call(names, ttl, recompute, tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) });
     });
     const hold = (): void => this.#way.links.any.holdBack();
     hold();
@@ -430,17 +427,100 @@ export class CacheFence {
     return new Defined(this, definition);
   }
 
-  #check(key: string, ttl: unknown, recompute: unknown, options: GetOrSetOptions | undefined): ResolvedCallOptions {
-    checkKey(key);
-    checkTtl(ttl);
-    checkRecompute(recompute);
-    return resolveCallOptions(options, this.#options.perCall);
+  /** @param as - what the caller is given of the entry */
+  #getOrSet<R>(
+    key: string,
+    ttl: unknown,
+    recompute: unknown,
+    options: GetOrSetOptions | undefined,
+    as: (entry: CachedEntry<unknown>) => R,
+  ): Promise<R> {
+    try {
+      checkKey(key);
+      checkTtl(ttl);
+      checkRecompute(recompute);
+      const resolved = resolveCallOptions(options, this.#options.perCall);
+      const copy = resolved.signal?.aborted === true ? undefined : this.#copy(key, resolved);
+      const isDue = copy !== undefined && this.#isDue(copy, resolved);
+      if (copy !== undefined && !isDue) return Promise.resolve(as(this.#served(key, copy, copy.atSeconds)));
+      const names = this.#naming.namesOf(key);
+      // With options of its own it may leave before the others, or find what they do not.
+      const isLikeOthers = copy === undefined && resolved === this.#options.perCall;
+      const first = isLikeOthers ? (this.#reader.firstInTick(names) as Call | undefined) : undefined;
+      if (first !== undefined) {
+        const crowd = (first.crowd ??= this.#gather(names));
+        if (!crowd.call.hasLooked) {
+          crowd.callers.add();
+          crowd.call.began = ++this.#moment;
+          return crowd.end.then((end) => this.#disperse(crowd.call, end, ttl, recompute, as));
+        }
+      }
+      const call = this.#call(names, ttl, recompute, resolved);
+      if (copy !== undefined) {
+        call.tags = copy.entry.tags;
+        call.look = { found: copy, atHand: copy.entry };
+        call.isDue = isDue;
+      }
+      return this.#answer(call, as);
+    } catch (error) {
+      return Promise.reject(asError(error));
+    }
   }
 
-  #call(key: string, ttl: unknown, recompute: unknown, options: ResolvedCallOptions): Call {
+  #gather(names: KeyNames): Crowd {
+    const call = this.#call(names, 1, ignore, this.#options.perCall);
+    const callers = (call.callers = new Callers());
+    return { call, callers, end: this.#endOf(call) };
+  }
+
+  async #endOf(call: Call): Promise<CrowdEnd> {
+    try {
+      const look = await this.#look(call);
+      if (look.found !== undefined) return { look, outcome: undefined, isUntaken: true };
+      const outcome = await this.#board(call, undefined, look.atHand, ignore);
+      if (outcome?.madeBy !== "this process, without Redis") this.#reportFault(call);
+      return { look: undefined, outcome, isUntaken: false };
+    } catch (error) {
+      throw await explainForeignType(error, this.#way, call.names);
+    }
+  }
+
+  /** One of a crowd, at its end. */
+  #disperse<R>(
+    crowd: Call,
+    end: CrowdEnd,
+    ttl: unknown,
+    recompute: unknown,
+    as: (entry: CachedEntry<unknown>) => R,
+  ): R | Promise<R> {
+    const { look, outcome } = end;
+    const { names, key, options, began, askedMs } = crowd;
+    let found = look?.found;
+    let isDue = false;
+    if (found !== undefined) {
+      if (!end.isUntaken) found = this.#servable(key, found.entry, options, found.source, found.atSeconds);
+      end.isUntaken = false;
+      isDue = found !== undefined && this.#isDue(found, options);
+      if (found !== undefined && !isDue) return as(this.#served(key, found, found.atSeconds));
+    } else if (outcome?.entry !== undefined) {
+      const landed = this.#landed(outcome, outcome.entry);
+      if (landed !== undefined) return as(landed);
+    } else if (outcome !== undefined) {
+      throw outcome.failure;
+    }
+    const call = this.#call(names, ttl, recompute, options);
+    call.began = began;
+    call.askedMs = askedMs;
+    call.hasBoarded = look === undefined;
+    call.look = look && { found, atHand: look.atHand };
+    call.isDue = isDue;
+    return this.#run(call, as, ignore);
+  }
+
+  #call(names: KeyNames, ttl: unknown, recompute: unknown, options: ResolvedCallOptions): Call {
     return {
-      key,
-      names: this.#naming.namesOf(key),
+      key: names.key,
+      names,
       options,
       ttl: ttl as Source["ttl"],
       recompute: recompute as Source["recompute"],
@@ -451,7 +531,9 @@ export class CacheFence {
       onWaiting: undefined,
       beforeClaim: undefined,
       look: undefined,
-      read: undefined,
+      hasLooked: false,
+      crowd: undefined,
+      callers: undefined,
       isDue: false,
       isRefreshing: false,
       isOnlyLooking: false,
@@ -462,8 +544,29 @@ export class CacheFence {
   /** @param as - what the caller is given of the entry */
   #answer<R>(call: Call, as: (entry: CachedEntry<unknown>) => R): Promise<R> {
     const { signal } = call.options;
-    if (signal === undefined) return this.#run(call, as, ignore);
-    return untilAborted(signal, (onLeaving) => this.#run(call, as, onLeaving));
+    if (signal === undefined) return this.#serve(call, as, ignore);
+    return untilAborted(signal, (onLeaving) => this.#serve(call, as, onLeaving));
+  }
+
+  /** The first look, and all that a hit from Redis is: one promise, where a loop of awaits has four. */
+  #serve<R>(call: Call, as: (entry: CachedEntry<unknown>) => R, onLeaving: (leave: () => void) => void): Promise<R> {
+    if (call.look !== undefined) return this.#run(call, as, onLeaving);
+    return this.#fetch(call).then(
+      (stored): R | Promise<R> => {
+        const look = this.#judge(call, stored);
+        const { found } = look;
+        call.isDue = found !== undefined && this.#isDue(found, call.options);
+        if (found !== undefined && !call.isDue) return as(this.#served(call.key, found, found.atSeconds));
+        call.look = look;
+        return this.#run(call, as, onLeaving);
+      },
+      async (error: unknown): Promise<R> => {
+        const look = this.#unseen(call, asError(error));
+        if (look instanceof Error) throw await explainForeignType(look, this.#way, call.names);
+        call.look = look;
+        return this.#run(call, as, onLeaving);
+      },
+    );
   }
 
   // The algorithm. A call looks again when the flight that it boarded ended with nothing that it may use.
@@ -480,17 +583,17 @@ export class CacheFence {
         call.options.signal?.throwIfAborted();
         const isDue = call.isDue || (found !== undefined && this.#isDue(found, call.options));
         call.isDue = false;
-        if (found !== undefined && !isDue) return as(this.#served(call, found, found.atSeconds));
+        if (found !== undefined && !isDue) return as(this.#served(call.key, found, found.atSeconds));
         const outcome = await this.#board(call, found, atHand, onLeaving);
         if (outcome?.madeBy !== "this process, without Redis") this.#reportFault(call);
         if (outcome === undefined) {
           // A refresh that another makes, or that is made behind this call.
-          if (found !== undefined) return as(this.#served(call, found));
+          if (found !== undefined) return as(this.#served(call.key, found));
         } else if (outcome.entry === undefined) {
           if (!this.#isStillServed(call, found)) throw outcome.failure;
-          return as(this.#served(call, found));
+          return as(this.#served(call.key, found));
         } else {
-          const landed = this.#landed(call, outcome, outcome.entry);
+          const landed = this.#landed(outcome, outcome.entry);
           if (landed !== undefined) return as(landed);
         }
       }
@@ -520,9 +623,10 @@ export class CacheFence {
 
   /** What Redis has, and what the tags stand at, sent at once: in one write, and of one moment. */
   #fetch(call: Call): Promise<StoredEntry<StoredValue>> {
-    const reading = this.#read(call.names);
-    // With options of its own it may leave before the others; and later each acts for itself.
-    if (call.options === this.#options.perCall && !call.hasBoarded) call.read = reading;
+    const sent = this.#reader.inTick(call.names, () => this.#readOf(call.names));
+    // Later each acts for itself.
+    if (call.options === this.#options.perCall && !call.hasBoarded) sent.first ??= call;
+    const { reading } = sent;
     return call.options.tags.length === 0 && this.#way.clock.isSettled ? reading : this.#fetchMore(call, reading);
   }
 
@@ -536,19 +640,25 @@ export class CacheFence {
   }
 
   #copied(call: Call): Look | undefined {
-    const copy = this.#copy(call.key, call.options, call);
-    return copy === undefined ? undefined : { found: copy, atHand: copy.entry };
+    const copy = this.#copy(call.key, call.options);
+    if (copy === undefined) return undefined;
+    call.tags = copy.entry.tags;
+    return { found: copy, atHand: copy.entry };
   }
 
   /** What Redis has, in the eyes of this call. */
   #judge(call: Call, stored: StoredEntry<StoredValue>): Look {
-    if (stored === "corrupt") this.#reportCorrupt(call.key, new TypeError("delta or expiry is no number"));
+    call.hasLooked = true;
+    if (stored === "corrupt")
+      this.#reportCorrupt(call.key, new TypeError("delta or expiry is no number"), call.callers);
     if (stored === undefined || stored === "corrupt" || stored.tags !== call.tags) return NOTHING;
-    return { found: this.#servable(call.key, stored, call.options, "redis", this.#nowSeconds()), atHand: stored };
+    const found = this.#servable(call.key, stored, call.options, "redis", this.#nowSeconds(), call.callers);
+    return { found, atHand: stored };
   }
 
   /** Redis failing is like finding nothing, unless callers are to know. */
   #unseen(call: Call, error: Error): Look | Error {
+    call.hasLooked = true;
     if (!(error instanceof RedisFault)) return error;
     const fault = (call.fault = error.toError(call.key));
     call.tags = call.options.tags.length === 0 ? "" : undefined;
@@ -559,12 +669,8 @@ export class CacheFence {
 
   #reportFault(call: Call): void {
     if (call.fault === undefined) return;
-    this.#reporter.report("cachefence:redis-error", { key: call.key, error: call.fault });
+    this.#reporter.report("cachefence:redis-error", { key: call.key, error: call.fault }, call.callers);
     call.fault = undefined;
-  }
-
-  #read(names: KeyNames): Promise<StoredEntry<StoredValue>> {
-    return this.#reader.inTick(names, () => this.#readOf(names));
   }
 
   #readOf(names: KeyNames): Read<StoredEntry<StoredValue>> {
@@ -601,7 +707,7 @@ export class CacheFence {
         if (typeof copied === "string") return copied;
         try {
           const read = (): Read<string> => this.#keeping(names, [names.mark], stateIn, isState);
-          const state = await this.#reader.inTick(names, read);
+          const state = await this.#reader.inTick(names, read).reading;
           if (state !== "") return state;
           return isOnlyLooking ? NO_STATE : await this.#tags.make(names);
         } catch (error) {
@@ -613,7 +719,7 @@ export class CacheFence {
   }
 
   /** What this process may serve without asking Redis. */
-  #copy(key: string, options: ResolvedCallOptions, call?: Call): Found | undefined {
+  #copy(key: string, options: ResolvedCallOptions): Found | undefined {
     const copies = this.#copies;
     if (copies === undefined) return undefined;
     const nowMs = this.#runtime.monotonicMs();
@@ -626,7 +732,6 @@ export class CacheFence {
       tags = tags === "" ? state : `${tags},${state}`;
     }
     if (entry.tags !== tags) return undefined;
-    if (call !== undefined) call.tags = tags;
     return this.#servable(key, entry, options, "memory", this.#way.clock.secondsAt(nowMs));
   }
 
@@ -637,12 +742,13 @@ export class CacheFence {
     options: ResolvedCallOptions,
     source: "memory" | "redis",
     atSeconds: number,
+    callers?: Callers,
   ): Found | undefined {
     let value: unknown;
     try {
       value = entry.value.take();
     } catch (error) {
-      this.#reportCorrupt(key, error);
+      this.#reportCorrupt(key, error, callers);
       return undefined;
     }
     const { staleFor } = options;
@@ -651,8 +757,8 @@ export class CacheFence {
     return atSeconds < servableUntilSeconds ? { entry, value, source, servableUntilSeconds, atSeconds } : undefined;
   }
 
-  #reportCorrupt(key: string, error: unknown): void {
-    this.#reporter.report("cachefence:corrupt-entry", { key, error });
+  #reportCorrupt(key: string, error: unknown, callers?: Callers): void {
+    this.#reporter.report("cachefence:corrupt-entry", { key, error }, callers);
   }
 
   #nowSeconds(): number {
@@ -671,7 +777,7 @@ export class CacheFence {
     return value;
   }
 
-  #served({ key }: Call, found: Found, nowSeconds = this.#nowSeconds()): CachedEntry<unknown> {
+  #served(key: string, found: Found, nowSeconds = this.#nowSeconds()): CachedEntry<unknown> {
     const remaining = found.entry.expirySeconds - nowSeconds;
     const source = remaining > 0 ? found.source : "stale";
     return { value: this.#hit(key, found, nowSeconds), remaining, delta: found.entry.deltaSeconds, source };
@@ -687,20 +793,14 @@ export class CacheFence {
     atHand: Entry<StoredValue> | undefined,
     onLeaving: (leave: () => void) => void,
   ): Promise<Outcome | undefined> | undefined {
-    const { key, names, began, tags, options, onWaiting } = call;
+    const { key, names, began, tags, options, onWaiting, callers } = call;
     const hasFlight = this.#flights.has(key);
     if (found !== undefined && (hasFlight || this.#flights.isPaused(key))) return undefined;
-    if (found === undefined && !call.hasBoarded) this.#reporter.report("cachefence:miss", { key });
-    if (found === undefined && hasFlight) this.#reporter.coalesced();
+    if (found === undefined && !call.hasBoarded) this.#reporter.report("cachefence:miss", { key }, callers);
+    if (found === undefined && hasFlight) this.#reporter.coalesced(callers?.count ?? 1);
     call.hasBoarded = true;
-    const { read } = call;
-    call.read = undefined;
-    const herd = found === undefined && read !== undefined ? this.#herds.get(read) : undefined;
-    if (herd?.outcome !== undefined) return herd.outcome;
-    if (herd === undefined && read !== undefined) this.#herds.set(read, { outcome: undefined });
     const passenger: Passenger = {
-      // The last of a herd began by now.
-      began: herd === undefined ? began : this.#moment,
+      began,
       askedMs: call.askedMs,
       givesUpMs: givesUpMs(call.askedMs, this.#options.waitForLockMs),
       isServed: found !== undefined,
@@ -708,15 +808,13 @@ export class CacheFence {
       tags,
       retryAfterMs: options.retryAfterMs,
       servableUntilSeconds: found?.servableUntilSeconds ?? 0,
-      recompute: herd === undefined ? bound(() => this.#recompute(call)) : undefined,
+      recompute: callers !== undefined ? undefined : bound(() => this.#recompute(call)),
       beforeClaim: call.beforeClaim,
       onStored: tags === undefined ? undefined : (keepMs) => this.#keepTags(options.tags, tags, keepMs),
       onWaiting,
     };
     if (found === undefined || !options.refreshesInBackground) {
-      const outcome = this.#flights.board(names, passenger, onLeaving);
-      if (herd !== undefined) herd.outcome = outcome;
-      return outcome;
+      return this.#flights.board(names, passenger, onLeaving);
     }
     call.isRefreshing = true;
     // Its failure is an event.
@@ -730,7 +828,7 @@ export class CacheFence {
   }
 
   /** A flight's value, if this call can read it. If not, it was stored by another process, in a form that is not known here. */
-  #landed(call: Call, outcome: Outcome, entry: Entry<StoredValue>): CachedEntry<unknown> | undefined {
+  #landed(outcome: Outcome, entry: Entry<StoredValue>): CachedEntry<unknown> | undefined {
     try {
       const source = outcome.madeBy === "this process, without Redis" ? "source" : "rebuild";
       const remaining = entry.expirySeconds - this.#nowSeconds();
@@ -752,7 +850,7 @@ export class CacheFence {
     checkKey(key);
     const tags = resolvePeekOptions(options);
     const perCall = { ...this.#options.perCall, tags, staleFor: Infinity };
-    const call = { ...this.#call(key, 1, ignore, perCall), isOnlyLooking: true };
+    const call = { ...this.#call(this.#naming.namesOf(key), 1, ignore, perCall), isOnlyLooking: true };
     const { found } = await this.#look(call);
     if (found === undefined) return undefined;
     const remaining = found.entry.expirySeconds - this.#nowSeconds();

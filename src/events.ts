@@ -1,4 +1,5 @@
 import { channel } from "node:diagnostics_channel";
+import { bound } from "./runtime.js";
 
 /**
  * What each `node:diagnostics_channel` of cachefence publishes. `key` is the key as passed in, `namespace` that of the cache;
@@ -96,6 +97,11 @@ const COUNTED: Readonly<Record<Exclude<EventName, "cachefence:hit">, Counter | u
 const hits = channel("cachefence:hit");
 const channels = new Map(Object.keys(COUNTED).map((name) => [name, channel(name)]));
 
+// What calls are told of together.
+const ofCallers = (["cachefence:miss", "cachefence:redis-error", "cachefence:corrupt-entry"] as const).map((name) =>
+  channel(name),
+);
+
 /** Counts and publishes what happens. One per `CacheFence`. */
 export class Reporter {
   readonly #namespace: string;
@@ -131,14 +137,40 @@ export class Reporter {
     hits.publish(payload);
   }
 
-  coalesced(): void {
-    this.#counts.coalesced++;
+  coalesced(calls: number): void {
+    this.#counts.coalesced += calls;
   }
 
-  report<N extends Exclude<EventName, "cachefence:hit">>(name: N, payload: Payload<N>): void {
+  /** @param callers - those to whom it has happened, where they are many */
+  report<N extends Exclude<EventName, "cachefence:hit">>(name: N, payload: Payload<N>, callers?: Callers): void {
     const counter = COUNTED[name];
-    if (counter !== undefined) this.#counts[counter]++;
+    if (counter !== undefined) this.#counts[counter] += callers?.count ?? 1;
     const told = channels.get(name)!;
-    if (told.hasSubscribers) told.publish({ namespace: this.#namespace, ...payload });
+    if (!told.hasSubscribers) return;
+    const publish = (): void => {
+      told.publish({ namespace: this.#namespace, ...payload });
+    };
+    if (callers === undefined) publish();
+    else callers.each(publish);
   }
+}
+
+/** Calls that fare alike: each is counted, and told of in its own context. */
+export class Callers {
+  count = 0;
+  // By place. To remember a context costs more than all else that such a call does: only where somebody may ask for it.
+  readonly #contexts: ((run: () => void) => void)[] = [];
+
+  add(): void {
+    if (ofCallers.some(({ hasSubscribers }) => hasSubscribers)) this.#contexts[this.count] = bound(runNow);
+    this.count++;
+  }
+
+  each(run: () => void): void {
+    for (let place = 0; place < this.count; place++) (this.#contexts[place] ?? runNow)(run);
+  }
+}
+
+function runNow(run: () => void): void {
+  run();
 }

@@ -12,10 +12,12 @@ export interface Tick {
 }
 
 /** A read, and who would read the same in the same way. */
-export interface SharedRead {
+export interface SharedRead<T = unknown> {
   readonly reader: unknown;
   readonly mark: string;
-  readonly reading: Promise<unknown>;
+  readonly reading: Promise<T>;
+  /** The first of those who would not only read the same, but do the same with it. */
+  first: unknown;
 }
 
 /** A tick as only this file sees it. */

@@ -1,5 +1,5 @@
 import type { RedisClient } from "../link/redis-client.js";
-import type { Tick } from "../link/ticks.js";
+import type { SharedRead, Tick } from "../link/ticks.js";
 import type { Way } from "./conversation.js";
 import type { StoredEntry } from "./entry.js";
 import { ENTRY_FIELDS, decodeEntry } from "./entry.js";
@@ -42,18 +42,28 @@ export class Reader<V> {
    * Within a tick none can have: whatever reply a caller of this tick has seen had left Redis before the tick began, so
    * before the read was sent.
    */
-  inTick<T>({ entry, mark }: KeyNames, read: () => Read<T>): Promise<T> {
+  inTick<T>({ entry, mark }: KeyNames, read: () => Read<T>): SharedRead<T> {
     const link = this.#way.links.of(entry);
     const tick = link.tick();
     const sent = tick.reads.get(entry);
-    // Caches over one client share the ticks of its link, and each opens values in its own way.
-    const isOurs = sent?.reader === this && sent.mark === mark;
-    if (isOurs) return sent.reading as Promise<T>;
+    if (this.#isOurs(sent, mark)) return sent as SharedRead<T>;
     this.#sampleClock(tick);
     const { fetch, decode } = read();
     const reading = link.read(fetch, decode);
-    tick.reads.set(entry, { reader: this, mark, reading });
-    return reading;
+    const added: SharedRead<T> = { reader: this, mark, reading, first: undefined };
+    tick.reads.set(entry, added);
+    return added;
+  }
+
+  /** The first of the calls of this tick that are alike: see {@link SharedRead.first}. */
+  firstInTick({ entry, mark }: KeyNames): unknown {
+    const sent = this.#way.links.of(entry).tick().reads.get(entry);
+    return this.#isOurs(sent, mark) ? sent?.first : undefined;
+  }
+
+  // Caches over one client share the ticks of its link, and each opens values in its own way.
+  #isOurs(sent: SharedRead | undefined, mark: string): boolean {
+    return sent?.reader === this && sent.mark === mark;
   }
 
   /** Many reads from one server: `land` is given what each came to, or what it failed of. */

@@ -510,15 +510,33 @@ export const mutants: readonly Mutant[] = [
     tests: ["test/redis/memory.test.ts"],
   },
   {
-    name: "herd-sits-with-the-first",
+    name: "crowds-sit-with-the-first",
     takesOut: "Of the callers of one turn, those that wait for the first can give it up.",
     edits: [
       edit(
-        "cache-fence.ts",
-        "if (herd !== undefined) herd.outcome = outcome;",
-        "if (read !== undefined) this.#herds.set(read, { outcome });",
+        "rebuild/flight.ts",
+        "if (passenger === owner) return Infinity;",
+        "if (passenger === owner || passenger.recompute === undefined) return Infinity;",
       ),
     ],
+    tests: ["test/redis/passengers.test.ts"],
+  },
+  {
+    name: "crowds-take-latecomers",
+    takesOut: "Nobody joins the callers of a turn when these have looked.",
+    edits: [edit("cache-fence.ts", "if (!crowd.call.hasLooked) {", "if (crowd.end !== undefined) {")],
+    tests: ["test/redis/passengers.test.ts"],
+  },
+  {
+    name: "crowds-draw-as-one",
+    takesOut: "Each of the callers of one turn has its own draw.",
+    edits: [edit("cache-fence.ts", "isDue = found !== undefined && this.#isDue(found, options);", "")],
+    tests: ["test/redis/cache-fence.test.ts"],
+  },
+  {
+    name: "crowds-began-with-their-first",
+    takesOut: "A rebuild that a crowd waits for stands for the last of it.",
+    edits: [edit("cache-fence.ts", "crowd.call.began = ++this.#moment;", "this.#moment++;")],
     tests: ["test/redis/passengers.test.ts"],
   },
   {

@@ -116,6 +116,14 @@ describe.each(majors)("a request's AsyncLocalStorage, ioredis $name,", (major) =
       gate.resolve();
       await Promise.all([first, second]);
       expect(heard.splice(0)).toEqual(["miss: first", "rebuild-start: first", "miss: second", "rebuild-end: first"]);
+      await one.invalidate("key");
+      heard.length = 0;
+      await Promise.all(["third", "fourth", "fifth"].map(call));
+      expect(heard.splice(0).filter((event) => event.startsWith("miss"))).toEqual([
+        "miss: third",
+        "miss: fourth",
+        "miss: fifth",
+      ]);
       let source: string | undefined;
       while (source !== "memory") {
         ({ source } = await request.run("reader", () => one.getOrSetEntry("key", 60, () => undefined)));

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { eventually } from "../support/eventually.js";
 import { waitersOf } from "../support/audience.js";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
@@ -394,6 +395,17 @@ function suite(major: IoredisMajor, url: string): void {
       expect(await open({ beta: 0 }, eager).getOrSet("k", 60, () => "new")).toBe("old");
       expect(await open({}, eager).getOrSet("k", 60, () => "new", { beta: 0 })).toBe("old");
       expect(await open({ beta: 0 }, eager).getOrSet("k", 60, () => "new", { beta: 1 })).toBe("new");
+    });
+
+    it("is drawn for by each of the callers of one turn: by the one that it falls on, in its own context", async () => {
+      await writeEntry("k", '"old"', 60);
+      const draws = [1, 1, Number.MIN_VALUE, 1];
+      const cache = open({}, { random: () => draws.shift()! });
+      const request = new AsyncLocalStorage<string>();
+      const call = (name: string) => request.run(name, () => cache.getOrSet("k", 60, () => `${request.getStore()}'s`));
+      expect(await Promise.all(["one", "two", "three", "four"].map(call))).toEqual(["old", "old", "three's", "old"]);
+      expect(draws).toEqual([]);
+      expect(cache.stats()).toMatchObject({ hits: 3, earlyRefreshes: 1, rebuilds: 1, misses: 0 });
     });
 
     it("comes earlier with a larger beta", async () => {

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { CacheFence, RecomputeError } from "cachefence";
 import type { Redis } from "ioredis";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
@@ -215,6 +216,23 @@ for (const major of majors) {
       });
       expect(third).toBe("third's");
       expect(cache.stats()).toMatchObject({ rebuilds: 3, misses: 3, coalesced: 3 });
+    });
+
+    it("of one turn that come after its rebuild has begun make one of their own, as during an outage", async () => {
+      const client = connect();
+      const cache = new CacheFence(client, { namespace });
+      await cache.peek("k");
+      client.disconnect();
+      await once(client, "end");
+      const begun: string[] = [];
+      const call = (name: string) => cache.getOrSet("k", 60, () => (begun.push(name), name));
+      const early = [call("first"), call("second")];
+      // No reply is waited for: all of this happens in one turn.
+      for (let step = 0; step < 1_000 && begun.length === 0; step++) await Promise.resolve();
+      expect(begun).toEqual(["first"]);
+      const late = call("late");
+      expect(await Promise.all([...early, late])).toEqual(["first", "first", "late"]);
+      expect(cache.stats()).toMatchObject({ misses: 3, rebuilds: 2 });
     });
 
     it("with nothing to serve are not starved by the refreshes of others", async () => {

@@ -1,7 +1,8 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { channel, subscribe, unsubscribe } from "node:diagnostics_channel";
 import type { CacheFenceEvents } from "cachefence";
 import { afterEach, describe, expect, it } from "vitest";
-import { Reporter } from "../../src/events.js";
+import { Callers, Reporter } from "../../src/events.js";
 
 const cleanUp: (() => void)[] = [];
 
@@ -103,8 +104,24 @@ describe("Reporter", () => {
 
   it("counts coalesced calls", () => {
     const reporter = newReporter();
-    reporter.coalesced();
-    expect(reporter.stats("ready")).toEqual({ ...zero, coalesced: 1 });
+    reporter.coalesced(2);
+    expect(reporter.stats("ready")).toEqual({ ...zero, coalesced: 2 });
+  });
+
+  it("tells of what happened to many calls at once to each, in its context, and to those from before anybody listened", () => {
+    const reporter = newReporter();
+    const callers = new Callers();
+    const request = new AsyncLocalStorage<string>();
+    const heard: unknown[] = [];
+    const listener = (message: unknown) => heard.push([message, request.getStore()]);
+    callers.add();
+    subscribe("cachefence:miss", listener);
+    cleanUp.push(() => unsubscribe("cachefence:miss", listener));
+    for (const name of ["one", "other"]) request.run(name, () => callers.add());
+    reporter.report("cachefence:miss", { key: "k" }, callers);
+    const message = { namespace: "ns:", key: "k" };
+    expect(heard).toEqual([undefined, "one", "other"].map((name) => [message, name]));
+    expect(reporter.stats("ready")).toEqual({ ...zero, misses: 3 });
   });
 
   it("gives a copy that later events leave alone", () => {
