@@ -528,6 +528,12 @@ export const mutants: readonly Mutant[] = [
     tests: ["test/redis/passengers.test.ts"],
   },
   {
+    name: "due-copies-forget-their-tags",
+    takesOut: "What refreshes a copy is stored with the tags that the copy has.",
+    edits: [edit("cache-fence.ts", "        call.tags = copy.entry.tags;\n        call.look", "        call.look")],
+    tests: ["test/redis/tags.test.ts", "test/redis/memory.test.ts"],
+  },
+  {
     name: "crowds-draw-as-one",
     takesOut: "Each of the callers of one turn has its own draw.",
     edits: [edit("cache-fence.ts", "isDue = found !== undefined && this.#isDue(found, options);", "")],

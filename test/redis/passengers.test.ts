@@ -235,6 +235,38 @@ for (const major of majors) {
       expect(cache.stats()).toMatchObject({ misses: 3, rebuilds: 2 });
     });
 
+    it("of one turn are not served what was made before a fence that the last of them has seen resolve", async () => {
+      const client = connect();
+      const cache = new CacheFence(client, { namespace, redisTimeout: 20, waitForLock: 60 });
+      // Its mailbox is live, and its scripts are known.
+      await cache.getOrSet("other", 60, () => "value");
+      await cache.invalidate("other");
+      const gate = deferred<string>();
+      const calls: Promise<string>[] = [];
+      const call = (name: string): void => void calls.push(cache.getOrSet("k", 60, () => name));
+      let fence: Promise<void> | undefined;
+      const old = cache.getOrSet("k", 60, () => gate.promise);
+      void client.ping().then(async () => {
+        // What is sent from here leaves as one, and is answered as one: a ping, the claim, the fence.
+        client.stream.cork();
+        void client.ping().then(() => ["first", "second"].forEach(call));
+        await new Promise<void>((resolve) => {
+          process.nextTick(resolve);
+        });
+        fence = cache.invalidate("k").then(() => {
+          call("last");
+        });
+        client.stream.uncork();
+      });
+      await until("all have asked", () => calls.length === 3);
+      await fence;
+      await until("they wait", () => cache.stats().misses === 5);
+      gate.resolve("old");
+      expect(await old).toBe("old");
+      const [, , last] = await Promise.all(calls);
+      expect(last).not.toBe("old");
+    });
+
     it("with nothing to serve are not starved by the refreshes of others", async () => {
       await writeStale("k", "old");
       const cache = open();

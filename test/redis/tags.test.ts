@@ -132,6 +132,16 @@ for (const major of majors) {
       await expect(cache.set("x", 60, 1, { tags: ["a"] })).rejects.toBeInstanceOf(CacheFenceError);
     });
 
+    it("are stored with what refreshes a copy", async () => {
+      const cache = open({ memory: new Map(), memoryLease: 60 });
+      // Takes a while, so that there is a delta to be drawn with.
+      const make = async (value: string) => (await raw.ping(), value);
+      const read = () => cache.getOrSetEntry("k", 60, () => make("old"), { tags });
+      await until("it is in memory", async () => (await read()).source === "memory");
+      expect(await cache.getOrSet("k", 60, () => make("new"), { tags, beta: 1e12 })).toBe("new");
+      expect((await open().peek("k", { tags }))?.value).toBe("new");
+    });
+
     it("collide with no key of the user's that is in memory", async () => {
       const cache = open({ memory: new Map(), memoryLease: 60 });
       await cache.getOrSet("mailbox", 60, () => 1);
