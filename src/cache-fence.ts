@@ -131,7 +131,7 @@ interface Crowd {
   readonly end: Promise<CrowdEnd>;
 }
 
-/** What a crowd has found, or else what the rebuild came to that it has waited for; neither: each is to ask again. */
+/** What a crowd has found, or else what came of the rebuild that it has waited for; neither: each is to ask again. */
 interface CrowdEnd {
   readonly look: Look | undefined;
   readonly outcome: Outcome | undefined;
@@ -447,13 +447,11 @@ export class CacheFence {
       // With options of its own it may leave before the others, or find what they do not.
       const isLikeOthers = copy === undefined && resolved === this.#options.perCall;
       const first = isLikeOthers ? (this.#reader.firstInTick(names) as Call | undefined) : undefined;
-      if (first !== undefined) {
+      if (first !== undefined && !first.hasLooked) {
         const crowd = (first.crowd ??= this.#gather(names));
-        if (!crowd.call.hasLooked) {
-          crowd.callers.add();
-          crowd.call.began = ++this.#moment;
-          return crowd.end.then((end) => this.#disperse(crowd.call, end, ttl, recompute, as));
-        }
+        crowd.callers.add();
+        crowd.call.began = ++this.#moment;
+        return crowd.end.then((end) => this.#disperse(crowd, end, ttl, recompute, as));
       }
       const call = this.#call(names, ttl, recompute, resolved);
       if (copy !== undefined) {
@@ -475,10 +473,11 @@ export class CacheFence {
 
   async #endOf(call: Call): Promise<CrowdEnd> {
     try {
-      const look = await this.#look(call);
+      const look = await this.#ask(call);
       if (look.found !== undefined) return { look, outcome: undefined, isUntaken: true };
       const outcome = await this.#board(call, undefined, look.atHand, ignore);
       if (outcome?.madeBy !== "this process, without Redis") this.#reportFault(call);
+      if (outcome !== undefined && outcome.entry === undefined) throw outcome.failure;
       return { look: undefined, outcome, isUntaken: false };
     } catch (error) {
       throw await explainForeignType(error, this.#way, call.names);
@@ -487,14 +486,14 @@ export class CacheFence {
 
   /** One of a crowd, at its end. */
   #disperse<R>(
-    crowd: Call,
+    { call: shared }: Crowd,
     end: CrowdEnd,
     ttl: unknown,
     recompute: unknown,
     as: (entry: CachedEntry<unknown>) => R,
   ): R | Promise<R> {
     const { look, outcome } = end;
-    const { names, key, options, began, askedMs } = crowd;
+    const { names, key, options, began, askedMs } = shared;
     let found = look?.found;
     let isDue = false;
     if (found !== undefined) {
@@ -505,8 +504,6 @@ export class CacheFence {
     } else if (outcome?.entry !== undefined) {
       const landed = this.#landed(outcome, outcome.entry);
       if (landed !== undefined) return as(landed);
-    } else if (outcome !== undefined) {
-      throw outcome.failure;
     }
     const call = this.#call(names, ttl, recompute, options);
     call.began = began;
@@ -555,6 +552,8 @@ export class CacheFence {
       (stored): R | Promise<R> => {
         const look = this.#judge(call, stored);
         const { found } = look;
+        // A caller that has left meanwhile has no hit. Nobody hears of it: its promise is settled.
+        call.options.signal?.throwIfAborted();
         call.isDue = found !== undefined && this.#isDue(found, call.options);
         if (found !== undefined && !call.isDue) return as(this.#served(call.key, found, found.atSeconds));
         call.look = look;
@@ -607,10 +606,12 @@ export class CacheFence {
     return found !== undefined && options.staleFor !== 0 && this.#nowSeconds() < found.servableUntilSeconds;
   }
 
-  /** A copy that may be served, or what Redis has. Without async: every hit from Redis comes here, and a promise is not free. */
-  #look(call: Call): Promise<Look> {
-    const copy = this.#copied(call);
-    if (copy !== undefined) return Promise.resolve(copy);
+  /** A copy that may be served, or what Redis has. */
+  async #look(call: Call): Promise<Look> {
+    return this.#copied(call) ?? (await this.#ask(call));
+  }
+
+  #ask(call: Call): Promise<Look> {
     return this.#fetch(call).then(
       (stored) => this.#judge(call, stored),
       (error: unknown) => {
@@ -808,7 +809,7 @@ export class CacheFence {
       tags,
       retryAfterMs: options.retryAfterMs,
       servableUntilSeconds: found?.servableUntilSeconds ?? 0,
-      recompute: callers !== undefined ? undefined : bound(() => this.#recompute(call)),
+      recompute: callers === undefined ? bound(() => this.#recompute(call)) : undefined,
       beforeClaim: call.beforeClaim,
       onStored: tags === undefined ? undefined : (keepMs) => this.#keepTags(options.tags, tags, keepMs),
       onWaiting,

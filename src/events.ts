@@ -1,5 +1,5 @@
 import { channel } from "node:diagnostics_channel";
-import { bound } from "./runtime.js";
+import { bound, detached } from "./runtime.js";
 
 /**
  * What each `node:diagnostics_channel` of cachefence publishes. `key` is the key as passed in, `namespace` that of the cache;
@@ -167,7 +167,7 @@ export class Callers {
   }
 
   each(run: () => void): void {
-    for (let place = 0; place < this.count; place++) (this.#contexts[place] ?? runNow)(run);
+    for (let place = 0; place < this.count; place++) (this.#contexts[place] ?? detached)(run);
   }
 }
 

@@ -16,7 +16,7 @@ export interface SharedRead<T = unknown> {
   readonly reader: unknown;
   readonly mark: string;
   readonly reading: Promise<T>;
-  /** The first of those who would not only read the same, but do the same with it. */
+  /** The first of those who would not only read the same, but do the same with it: the reader keeps it for its cache. */
   first: unknown;
 }
 

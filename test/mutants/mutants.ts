@@ -524,7 +524,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "crowds-take-latecomers",
     takesOut: "Nobody joins the callers of a turn when these have looked.",
-    edits: [edit("cache-fence.ts", "if (!crowd.call.hasLooked) {", "if (crowd.end !== undefined) {")],
+    edits: [edit("cache-fence.ts", "if (first !== undefined && !first.hasLooked) {", "if (first !== undefined) {")],
     tests: ["test/redis/passengers.test.ts"],
   },
   {

@@ -739,6 +739,18 @@ function suite(major: IoredisMajor, url: string): void {
       expect(cache.stats()).toMatchObject({ misses: 1, rebuilds: 1 }); // Of the warm-up.
     });
 
+    it("that aborts while the read is out makes no hit of what that finds", async () => {
+      const cache = open();
+      await cache.getOrSet("k", 60, () => 1);
+      const controller = new AbortController();
+      const call = errorOf(cache.getOrSet("k", 60, () => 2, { signal: controller.signal }));
+      controller.abort(new Error("client went away"));
+      expect((await call).message).toBe("client went away");
+      await redis.ping(); // Answered after the read.
+      await settle();
+      expect(cache.stats().hits).toBe(0);
+    });
+
     it("that aborts the wait for a rebuild starts none when that one is fenced off afterwards", async () => {
       const cache = open();
       const gate = deferred();
@@ -940,6 +952,20 @@ function suite(major: IoredisMajor, url: string): void {
       }
       // And nothing of ours beside it.
       await expect.poll(() => raw.exists(`${namespace}k`, `${namespace}k:lock`)).toBe(1);
+    });
+
+    it("is an error of all that wait for a rebuild, if it comes during that", async () => {
+      const cache = open();
+      const gate = deferred<string>();
+      const calls = Array.from({ length: 3 }, () => errorOf(cache.getOrSet("k", 60, () => gate.promise)));
+      await eventually(() => expect(cache.stats()).toMatchObject({ rebuilds: 1, coalesced: 2 }));
+      await raw.set(`${namespace}k`, "theirs");
+      gate.resolve("ours");
+      for (const error of await Promise.all(calls)) {
+        expect(error).toBeInstanceOf(CacheFenceError);
+        expect(error.message).toContain(" string ");
+      }
+      expect(await raw.get(`${namespace}k`)).toBe("theirs");
     });
 
     it("is not sought behind an error of ours whose key only reads like Redis' own error", async () => {
