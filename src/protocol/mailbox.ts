@@ -150,6 +150,7 @@ export class Mailbox implements Member {
         subscriber.disconnect();
       },
     );
+    this.#peer = peerOf(this.#client) ?? this.#peer;
     this.#state = { kind: "opening", subscriber, opened };
     this.#watch();
   }

@@ -100,6 +100,34 @@ describeOwnRedis("own connections", () => {
     }
   });
 
+  it.each(majors)(
+    "leave a server that the client leaves as soon as they are open: ioredis $name",
+    async ({ Redis }) => {
+      const [old, other] = await Promise.all([startRedis(), startRedis()]);
+      const client = new Redis({ host: old.host, port: old.port });
+      const observer = new Redis(old.url);
+      try {
+        const runtime = new ManualRuntime();
+        const cache = new CacheFence(client, { namespace: uniquePrefix(), redisTimeout: 60 }, runtime);
+        const mailboxes = async () => String(await observer.client("LIST")).match(/ sub=1 /g)?.length ?? 0;
+        await cache.getOrSet("k", 60, () => "value");
+        await until("the mailbox is open", async () => (await mailboxes()) === 1);
+        // As in a failover whose old primary lives on.
+        client.options.port = other.port;
+        client.disconnect(true);
+        await until("the client is at the other", () => client.status === "ready");
+        await until("the mailbox has left", async () => {
+          await runtime.advance(100);
+          return (await mailboxes()) === 0;
+        });
+        await cache.close();
+      } finally {
+        for (const each of [client, observer]) each.disconnect();
+        await Promise.all([old.stop(), other.stop()]);
+      }
+    },
+  );
+
   it.each(majors)("found by sentinels do not keep a process alive: ioredis $name", async ({ name }) => {
     const sentinel = await startRedisSentinel({ replicas: 0 });
     try {

@@ -510,6 +510,12 @@ export const mutants: readonly Mutant[] = [
     tests: ["test/redis/memory.test.ts"],
   },
   {
+    name: "mailboxes-forget-where-they-opened",
+    takesOut: "A mailbox knows from its opening on at which server the client was.",
+    edits: [edit("protocol/mailbox.ts", "    this.#peer = peerOf(this.#client) ?? this.#peer;\n", "")],
+    tests: ["test/faults/own-connections.test.ts"],
+  },
+  {
     name: "crowds-sit-with-the-first",
     takesOut: "Of the callers of one turn, those that wait for the first can give it up.",
     edits: [
