@@ -262,7 +262,15 @@ export class CacheFence {
     recompute: (context: RecomputeContext) => T | PromiseLike<T>,
     options?: GetOrSetOptions<T>,
   ): Promise<T> {
-    return this.#getOrSet(key, ttl, recompute, options, valueOf) as Promise<T>;
+    try {
+      const resolved = this.#check(key, ttl, recompute, options);
+      const copy = resolved.signal?.aborted === true ? undefined : this.#copy(key, resolved);
+      const isDue = copy !== undefined && this.#isDue(copy, resolved);
+      if (copy !== undefined && !isDue) return Promise.resolve(this.#hit(key, copy, copy.atSeconds) as T);
+      return this.#begin(key, ttl, recompute, resolved, copy, valueOf) as Promise<T>;
+    } catch (error) {
+      return Promise.reject(asError(error));
+    }
   }
 
   /**
@@ -275,7 +283,16 @@ export class CacheFence {
     recompute: (context: RecomputeContext) => T | PromiseLike<T>,
     options?: GetOrSetOptions<T>,
   ): Promise<CachedEntry<T>> {
-    return this.#getOrSet(key, ttl, recompute, options, same) as Promise<CachedEntry<T>>;
+    try {
+      const resolved = this.#check(key, ttl, recompute, options);
+      const copy = resolved.signal?.aborted === true ? undefined : this.#copy(key, resolved);
+      const isDue = copy !== undefined && this.#isDue(copy, resolved);
+      if (copy !== undefined && !isDue)
+        return Promise.resolve(this.#served(key, copy, copy.atSeconds) as CachedEntry<T>);
+      return this.#begin(key, ttl, recompute, resolved, copy, same) as Promise<CachedEntry<T>>;
+    } catch (error) {
+      return Promise.reject(asError(error));
+    }
   }
 
   /**
@@ -427,42 +444,44 @@ export class CacheFence {
     return new Defined(this, definition);
   }
 
-  /** @param as - what the caller is given of the entry */
-  #getOrSet<R>(
+  #check(key: string, ttl: unknown, recompute: unknown, options: GetOrSetOptions | undefined): ResolvedCallOptions {
+    checkKey(key);
+    checkTtl(ttl);
+    checkRecompute(recompute);
+    return resolveCallOptions(options, this.#options.perCall);
+  }
+
+  /**
+   * What no copy answers: a call of its own, or one more of a crowd.
+   *
+   * @param due - a copy for which the draw has been made, and says: refresh
+   * @param as - what the caller is given of the entry
+   */
+  #begin<R>(
     key: string,
     ttl: unknown,
     recompute: unknown,
-    options: GetOrSetOptions | undefined,
+    options: ResolvedCallOptions,
+    due: Found | undefined,
     as: (entry: CachedEntry<unknown>) => R,
   ): Promise<R> {
-    try {
-      checkKey(key);
-      checkTtl(ttl);
-      checkRecompute(recompute);
-      const resolved = resolveCallOptions(options, this.#options.perCall);
-      const copy = resolved.signal?.aborted === true ? undefined : this.#copy(key, resolved);
-      const isDue = copy !== undefined && this.#isDue(copy, resolved);
-      if (copy !== undefined && !isDue) return Promise.resolve(as(this.#served(key, copy, copy.atSeconds)));
-      const names = this.#naming.namesOf(key);
-      // With options of its own it may leave before the others, or find what they do not.
-      const isLikeOthers = copy === undefined && resolved === this.#options.perCall;
-      const first = isLikeOthers ? (this.#reader.firstInTick(names) as Call | undefined) : undefined;
-      if (first !== undefined && !first.hasLooked) {
-        const crowd = (first.crowd ??= this.#gather(names));
-        crowd.callers.add();
-        crowd.call.began = ++this.#moment;
-        return crowd.end.then((end) => this.#disperse(crowd, end, ttl, recompute, as));
-      }
-      const call = this.#call(names, ttl, recompute, resolved);
-      if (copy !== undefined) {
-        call.tags = copy.entry.tags;
-        call.look = { found: copy, atHand: copy.entry };
-        call.isDue = isDue;
-      }
-      return this.#answer(call, as);
-    } catch (error) {
-      return Promise.reject(asError(error));
+    const names = this.#naming.namesOf(key);
+    // With options of its own it may leave before the others, or find what they do not.
+    const isLikeOthers = due === undefined && options === this.#options.perCall;
+    const first = isLikeOthers ? (this.#reader.firstInTick(names) as Call | undefined) : undefined;
+    if (first !== undefined && !first.hasLooked) {
+      const crowd = (first.crowd ??= this.#gather(names));
+      crowd.callers.add();
+      crowd.call.began = ++this.#moment;
+      return crowd.end.then((end) => this.#disperse(crowd, end, ttl, recompute, as));
     }
+    const call = this.#call(names, ttl, recompute, options);
+    if (due !== undefined) {
+      call.tags = due.entry.tags;
+      call.look = { found: due, atHand: due.entry };
+      call.isDue = true;
+    }
+    return this.#answer(call, as);
   }
 
   #gather(names: KeyNames): Crowd {

@@ -536,7 +536,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "due-copies-forget-their-tags",
     takesOut: "What refreshes a copy is stored with the tags that the copy has.",
-    edits: [edit("cache-fence.ts", "        call.tags = copy.entry.tags;\n        call.look", "        call.look")],
+    edits: [edit("cache-fence.ts", "      call.tags = due.entry.tags;\n      call.look", "      call.look")],
     tests: ["test/redis/tags.test.ts", "test/redis/memory.test.ts"],
   },
   {
