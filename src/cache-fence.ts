@@ -83,7 +83,7 @@ interface Call {
   askedMs: number;
   /** It has looked, and found nothing that would do, or nothing that is not due. */
   hasBoarded: boolean;
-  /** What it has found already, with the others of its list. */
+  /** What it has found already: with the others of its list or crowd, or a copy that is due. */
   look: Look | undefined;
   /** Something has been seen of Redis, and so of what others have done: whoever comes now comes after it. */
   hasLooked: boolean;
@@ -119,7 +119,7 @@ interface Look {
 
 /**
  * The callers of one tick and key with the default options, but for the first of them. They look as one and wait as one; each
- * has its own draw and its own value.
+ * has its own draw and its own value. Only an error is one and the same for all.
  *
  * All began before anything was seen of their read, so what stands for the last of them stands for each; and all asked at once,
  * so they give up at once, and then act each for itself. The first is not among them: the rebuild may be its own, which it
@@ -484,6 +484,7 @@ export class CacheFence {
     return this.#answer(call, as);
   }
 
+  /** Its end is never without somebody who waits for it: whoever gathers a crowd joins it in the same turn. */
   #gather(names: KeyNames): Crowd {
     const call = this.#call(names, 1, ignore, this.#options.perCall);
     const callers = (call.callers = new Callers());

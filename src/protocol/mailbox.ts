@@ -150,6 +150,7 @@ export class Mailbox implements Member {
         subscriber.disconnect();
       },
     );
+    // From the opening on: a client that moves before the first watch would else seem to have been there all along.
     this.#peer = peerOf(this.#client) ?? this.#peer;
     this.#state = { kind: "opening", subscriber, opened };
     this.#watch();
