@@ -470,8 +470,6 @@ export const mutants: readonly Mutant[] = [
       ),
     ],
     tests: ["test/redis/passengers.test.ts"],
-    survives:
-      "The flight ends with nothing, and whoever has nothing to serve looks again and boards one of its own: that costs a read and a claim, and no promise.",
   },
   {
     name: "patience-begins-anew",
