@@ -100,6 +100,8 @@ export class Ledger {
   /** Answers that were older than a fence, because the audience had been evicted less than a lease before. */
   afterEviction = 0;
   #copiesMayBeUnknownUntilMs = -Infinity;
+  // The tokens of locks in whose place no pause could be put.
+  readonly #hadNoRoomForPause = new Set<string>();
   // Host -> the lock that was silent at its last look, and since when it has found it so.
   readonly #foundSilent = new Map<number, { readonly lock: string; readonly atMs: number }>();
 
@@ -142,13 +144,19 @@ export class Ledger {
   executed(host: number, { name, args, note }: Command, reply: unknown, losesCommands: boolean): void {
     const held = this.#server.peekString(this.#lockKey);
     const before = this.#heldBefore;
-    if ((name === "eval" || name === "evalsha") && reply !== undefined) {
+    if (name === "eval" || name === "evalsha") {
       const run = parseRun(args);
-      if (run.keys.includes(this.#lockKey)) this.#ran(host, run, reply, note as Note, before, held, losesCommands);
+      if (reply === undefined) this.#scriptFailed(run);
+      else if (run.keys.includes(this.#lockKey)) this.#ran(host, run, reply, note as Note, before, held, losesCommands);
       // A tag's state, or the entry's audience: nothing of the lock.
       else if (run.name === "fence") this.#fenced((note as Note).fence, reply);
     }
     if (held !== before) this.#lockChangedTo(held);
+  }
+
+  /** A server that is full takes no pause, so its lock is freed without one: it may have memory again by then. */
+  #scriptFailed({ name, args }: ScriptRun): void {
+    if (name === "free" && this.#server.isOutOfMemory) this.#hadNoRoomForPause.add(textOf(args[0]!));
   }
 
   #fenced(fence: Fence | undefined, reply: unknown): void {
@@ -231,6 +239,7 @@ export class Ledger {
 
   /** After a failed refresh the fleet rests, where the value will be good for a while. */
   #checkPause(freed: string, pauseMs: string): void {
+    if (this.#hadNoRoomForPause.has(freed)) return;
     const run = this.runs.find(({ tenure }) => tenure?.token === freed);
     const leftMs = Number(this.#server.peekField(this.#entryKey, "expiry") ?? 0) * 1000 - this.#server.nowMs;
     if (run?.isRefresh === true && run.hasFailed && leftMs > GOOD_FOR_A_WHILE_MS && pauseMs === "0") {
