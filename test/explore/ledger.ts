@@ -100,6 +100,8 @@ export class Ledger {
   /** Answers that were older than a fence, because the audience had been evicted less than a lease before. */
   afterEviction = 0;
   #copiesMayBeUnknownUntilMs = -Infinity;
+  // Moment -> the server's time at it.
+  readonly #momentsMs: number[] = [];
   // The tokens of locks in whose place no pause could be put.
   readonly #hadNoRoomForPause = new Set<string>();
   // Host -> the lock that was silent at its last look, and since when it has found it so.
@@ -114,7 +116,8 @@ export class Ledger {
   }
 
   moment(): number {
-    return ++this.now;
+    this.#momentsMs[++this.now] = this.#server.nowMs;
+    return this.now;
   }
 
   newVersion(prefix: "r" | "s", fence?: Fence): Version {
@@ -356,7 +359,8 @@ export class Ledger {
   #refuseOlder(beganAt: number, asOf: number, isTagged: boolean, what: string): void {
     const concerning = this.fences.filter(({ isTag }) => isTagged || !isTag);
     if (concerning.some(({ resolvedAt, executedAt }) => resolvedAt < beganAt && asOf < executedAt)) {
-      if (this.#server.nowMs <= this.#copiesMayBeUnknownUntilMs) {
+      // What it took from memory when it began, the state of a tag say, stood then; its own read may be answered much later.
+      if (this.#momentsMs[beganAt]! <= this.#copiesMayBeUnknownUntilMs) {
         this.afterEviction++;
         return;
       }

@@ -225,7 +225,8 @@ function tag(server: ModelServer, keys: readonly string[], args: readonly Word[]
     if (kept !== "") return "";
     if (server.execute("exists", [key]) === 1) return "foreign";
     const [seconds, microseconds] = server.execute("time", []) as [string, string];
-    state = `${nonce}-${seconds}-${microseconds}`;
+    // A server's clock goes on from one command to the next, the model's stands still.
+    state = `${nonce}-${seconds}-${String(Number(microseconds) + server.statesMade++)}`;
     server.execute("hset", [key, "state", state]);
   } else if (kept !== "" && state !== kept) return state;
   if (server.pttl(key) < Number(keepMs)) server.execute("pexpire", [key, keepMs]);

@@ -31,6 +31,8 @@ export class ModelServer {
   nowMs: number;
   /** Writes that need memory are refused. */
   isOutOfMemory = false;
+  /** States of tags that were made: no two in one microsecond. */
+  statesMade = 0;
   // A script that has written is not stopped halfway: its later writes are allowed without memory.
   hasScriptWritten = false;
   readonly #keys = new Map<string, Stored>();
