@@ -372,6 +372,12 @@ export const mutants: readonly Mutant[] = [
 
   // Tags
   {
+    name: "states-know-no-clock",
+    takesOut: "The time in a tag's new state: a command sent again after a fence makes the state from before it.",
+    edits: [edit("protocol/scripts.ts", 'state = ARGV[1] .. "-" .. time[1] .. "-" .. time[2]', "state = ARGV[1]")],
+    tests: ["test/redis/tags.test.ts"],
+  },
+  {
     name: "tags-are-taken-at-the-store",
     takesOut: "What the tags stand at is taken when the recompute is done, and not before it.",
     edits: [

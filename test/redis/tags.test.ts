@@ -1,6 +1,7 @@
 import { CacheFence, CacheFenceError } from "cachefence";
 import type { Redis } from "ioredis";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
+import { systemRuntime } from "../../src/runtime.js";
 import { deferred } from "../support/deferred.js";
 import { describeRedis, removeKeys, uniquePrefix } from "../support/describe-redis.js";
 import { majors } from "../support/ioredis.js";
@@ -71,6 +72,17 @@ for (const major of majors) {
         expect(await open().getOrSet("k", 60, () => "again", { tags })).toBe("after");
       },
     );
+
+    it("have another state after a fence, also where the command that makes it is an earlier one, sent again", async () => {
+      const client = new major.Redis(url);
+      clients.push(client);
+      // One that is sent again has the nonce that it had.
+      const runtime = { ...systemRuntime, nonce: () => "0".repeat(12) };
+      const cache = new CacheFence(client, { namespace, redisTimeout: 20, beta: 0 }, runtime);
+      expect(await cache.getOrSet("k", 60, () => "old", { tags })).toBe("old");
+      await cache.invalidateTags(...tags);
+      expect(await cache.getOrSet("k", 60, () => "new", { tags })).toBe("new");
+    });
 
     it("whose state is evicted are a miss of their entries, and no revival", async () => {
       const cache = open();
