@@ -42,6 +42,8 @@ export interface Run {
   readonly tenure: Tenure | undefined;
   readonly isRefresh: boolean;
   hasFailed: boolean;
+  /** A call that had waited its time for it has rebuilt for itself: who comes later does not wait for it. */
+  isGivenUp: boolean;
   isOver: boolean;
 }
 
@@ -76,7 +78,7 @@ const SILENCE_MS = 60;
  * renews it under a token that has grown. If anything else ends or prolongs it, that is a violation. A locked recompute needs a tenure of its own process that no other recompute has used. So while a
  * tenure lasts and its process lives, its recompute is the only one that has the right to run. Without a lock, a process
  * recomputes only after a fault of Redis that it could see, and never two at once but where the first has lost its lock, or
- * where one of its calls has waited for `2 * waitForLock`.
+ * where one of its calls has waited for `2 * waitForLock` and given the first up.
  */
 export class Ledger {
   readonly #server: ModelServer;
@@ -323,8 +325,10 @@ export class Ledger {
     const underWay = [...this.callsOf[host]!].filter(({ isOver }) => !isOver);
     const hasWaited = underWay.some(({ beganMs }) => nowMs - beganMs >= 2 * this.#waitForLockMs);
     for (const other of this.runs) {
-      const isLeft = other.isOver || other.tenure?.isLost === true || hasWaited;
-      if (other.host === host && !isLeft) throw new Violation("two rebuilds at once in one process");
+      if (other.host !== host || other.isOver) continue;
+      if (hasWaited) other.isGivenUp = true;
+      const isLeft = other.isGivenUp || other.tenure?.isLost === true;
+      if (!isLeft) throw new Violation("two rebuilds at once in one process");
     }
     if (!isRefresh && !underWay.some(({ mayRebuild }) => mayRebuild)) throw new Violation("rebuilt for nobody");
     const run = {
@@ -334,6 +338,7 @@ export class Ledger {
       tenure,
       isRefresh,
       hasFailed: false,
+      isGivenUp: false,
       isOver: false,
     };
     this.runs.push(run);
