@@ -45,12 +45,11 @@ import {
 import { Conversation } from "./protocol/conversation.js";
 import type { Way } from "./protocol/conversation.js";
 import type { Entry, StoredEntry } from "./protocol/entry.js";
-import { ENTRY_FIELDS } from "./protocol/entry.js";
 import { explainForeignType } from "./protocol/foreign-keys.js";
 import type { KeyNames } from "./protocol/key-names.js";
 import { KeyNaming, tagKeyOf } from "./protocol/key-names.js";
 import type { Read } from "./protocol/reader.js";
-import { Reader, fetchOf } from "./protocol/reader.js";
+import { Reader, STATE } from "./protocol/reader.js";
 import { RebuildLock } from "./protocol/rebuild-lock.js";
 import type { EncodedEntry } from "./protocol/steps.js";
 import { Tags } from "./protocol/tags.js";
@@ -398,7 +397,10 @@ export class CacheFence {
             .catch((error: unknown) => (looks[index] = asError(error))),
         );
     });
-    const reads = together.map((index) => this.#readOf(calls[index]!.names));
+    const reads = together.map((index) => {
+      const { names } = calls[index]!;
+      return { read: this.#readOf(names), about: names };
+    });
     const found: (StoredEntry<StoredValue> | Error)[] = [];
     await this.#reader.all(reads, (place, entry) => (found[place] = entry));
     if (!clock.isSettled) await clock.settle();
@@ -695,22 +697,18 @@ export class CacheFence {
   }
 
   #readOf(names: KeyNames): Read<StoredEntry<StoredValue>> {
-    return this.#keeping(names, ENTRY_FIELDS, this.#reader.entryOf(names), isReadyToKeep);
+    return this.#keeping(names, this.#reader.entry, isReadyToKeep);
   }
 
   /** A read; where the key is worth a copy, one that makes it. */
-  #keeping<T>(
-    names: KeyNames,
-    fields: readonly string[],
-    decode: (reply: readonly (Buffer | null)[]) => T,
-    isKept: (content: T) => boolean,
-  ): Read<T> {
-    const enlisting = this.#copies?.enlisting(names, fields);
-    if (enlisting === undefined) return { fetch: fetchOf(names, fields), decode };
+  #keeping<T>(names: KeyNames, read: Read<T>, isKept: (content: T) => boolean): Read<T> {
+    const enlisting = this.#copies?.enlisting(names, read.fields);
+    if (enlisting === undefined) return read;
     return {
+      ...read,
       fetch: enlisting.fetch,
       decode: (reply) => {
-        const content = decode(reply);
+        const content = read.decode(reply, names);
         if (isKept(content)) enlisting.keep(content);
         return content;
       },
@@ -727,7 +725,7 @@ export class CacheFence {
         // An entry, where a key of the user's has the name of the state: that is found out below.
         if (typeof copied === "string") return copied;
         try {
-          const read = (): Read<string> => this.#keeping(names, [names.mark], stateIn, isState);
+          const read = (): Read<string> => this.#keeping(names, STATE, isState);
           const state = await this.#reader.inTick(names, read).reading;
           if (state !== "") return state;
           return isOnlyLooking ? NO_STATE : await this.#tags.make(names);
@@ -1028,11 +1026,6 @@ function isReadyToKeep(stored: StoredEntry<StoredValue>): boolean {
   if (typeof stored !== "object") return false;
   stored.value.settle();
   return true;
-}
-
-/** A tag's state among the fields; "" if it is missing. */
-function stateIn([state]: readonly (Buffer | null)[]): string {
-  return state == null ? "" : state.toString();
 }
 
 function isState(read: string): boolean {

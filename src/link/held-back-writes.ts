@@ -5,13 +5,21 @@ const microtask = Promise.resolve();
 // A chain of promises goes on within a few microtasks, or waits for something outside. So many without a command: it does.
 const QUIET_MICROTASKS = 32;
 
+// With so many commands out, the server has enough to do while a turn's reads are made.
+const ENOUGH_OUT = 16;
+// What is held back before the first of it leaves; each further part may be twice as long.
+const FIRST_PART = 8;
+
 /**
- * Lets commands share a write to the socket, which is half of what a hit costs.
+ * Lets commands share a write to the socket, which is a good part of what a hit costs.
  *
- * Of the reads of one turn the first leaves at once, to be served while the others are made, and those leave together,
- * before anything is awaited. Whatever is no read leaves at once, and what is held back with it: a store or a fence must
- * not wait while the event loop is busy. Unless all is held back on purpose, by a list of keys, until the turn is over.
- * A read that leaves later than it was sent is only the fresher for it.
+ * The reads of one turn leave in parts, the first of them at once: so the server works on one part while the next is made, and
+ * this process goes on with the replies to one while the server works on another. Where the server has enough to do already,
+ * they leave together. All have left before anything is awaited.
+ *
+ * Whatever is no read leaves at once, and what is held back with it: a store or a fence must not wait while the event loop is
+ * busy. Unless all is held back on purpose, by a list of keys, until the turn is over. A read that leaves later than it was sent
+ * is only the fresher for it.
  *
  * On a Cluster, and over a client in memory, there is no socket to hold, and nothing is held back.
  */
@@ -21,6 +29,10 @@ export class HeldBackWrites {
   #corked: RedisClient["stream"];
   // Microtasks left until all is let go, if nothing more is sent; 0: not all is held back.
   #quietLeft = 0;
+  // Of the turn's reads: whether there has been one, how many are held back, and how many may be.
+  #hasBegun = false;
+  #held = 0;
+  #part = 0;
 
   constructor(client: RedisClient) {
     this.#client = client;
@@ -35,10 +47,29 @@ export class HeldBackWrites {
     void microtask.then(this.#letGoWhenQuiet);
   }
 
-  /** After a read was sent. */
-  readSent(): void {
-    if (this.#quietLeft > 0) this.#quietLeft = QUIET_MICROTASKS;
-    else if (this.#cork()) void microtask.then(this.#letGo);
+  /**
+   * Before a read is sent.
+   *
+   * @param out - how many commands wait for their replies
+   */
+  beforeRead(out: number): void {
+    if (this.#quietLeft > 0) {
+      this.#quietLeft = QUIET_MICROTASKS;
+    } else if (!this.#hasBegun) {
+      this.#hasBegun = true;
+      void microtask.then(this.#letGo);
+      this.#held = 0;
+      this.#part = out < ENOUGH_OUT ? FIRST_PART : Infinity;
+      if (out >= ENOUGH_OUT) this.#cork();
+    } else {
+      if (this.#held === this.#part) {
+        this.#uncork();
+        this.#held = 0;
+        this.#part *= 2;
+      }
+      this.#held++;
+      this.#cork();
+    }
   }
 
   /** After anything else was sent. */
@@ -47,13 +78,12 @@ export class HeldBackWrites {
     else this.#uncork();
   }
 
-  #cork(): boolean {
+  #cork(): void {
+    if (this.#corked !== undefined) return;
     const { status, stream } = this.#client;
-    if (this.#corked !== undefined || status !== "ready") return false;
-    if (stream?.cork === undefined || stream.uncork === undefined) return false;
+    if (status !== "ready" || stream?.cork === undefined || stream.uncork === undefined) return;
     this.#corked = stream;
     stream.cork();
-    return true;
   }
 
   readonly #letGoWhenQuiet = (): void => {
@@ -62,6 +92,7 @@ export class HeldBackWrites {
   };
 
   readonly #letGo = (): void => {
+    this.#hasBegun = false;
     if (this.#quietLeft === 0) this.#uncork();
   };
 

@@ -8,12 +8,18 @@ import { OwnConnectionError } from "./own-connection.js";
 import type { RedisClient } from "./redis-client.js";
 import { RedisFault, transactionFault } from "./redis-fault.js";
 import { inRedisWords, isQueued, kindOf } from "./replies.js";
-import type { Tick, Waiting } from "./ticks.js";
+import type { OpenTick, Tick } from "./ticks.js";
 import { Ticks } from "./ticks.js";
 
 export { RedisFault } from "./redis-fault.js";
 
 type Command<T> = (client: RedisClient) => Promise<T>;
+
+/** A read of something, and what its reply means. One serves for all: a hit makes no functions. */
+export interface Read<A, T, R> {
+  readonly fetch: (client: RedisClient, about: A) => Promise<T>;
+  readonly decode: (reply: T, about: A) => R;
+}
 
 /**
  * The way to Redis, with a deadline on each reply and an end to waiting during an outage: the client's own patience may be
@@ -69,52 +75,46 @@ export class RedisLink {
   send<T>(command: Command<T>): Promise<T> {
     const refusal = this.#refusal();
     if (refusal !== undefined) return Promise.reject(refusal);
-    const sent = this.#hand(command);
+    const sent = this.#hand(command, undefined);
     this.#writes.otherSent();
-    return this.#await(sent, same);
+    return this.#await(sent, same, undefined);
   }
 
   /** Likewise a read, which may share its write to the socket with others, and decodes its reply. */
-  read<T, R>(command: Command<T>, decode: (reply: T) => R): Promise<R> {
+  read<A, T, R>(read: Read<A, T, R>, about: A): Promise<R> {
     const refusal = this.#refusal();
     if (refusal !== undefined) return Promise.reject(refusal);
-    const sent = this.#hand(command);
-    this.#writes.readSent();
-    return this.#await(sent, decode);
+    this.#writes.beforeRead(this.#ticks.out);
+    const sent = this.#hand(read.fetch, about);
+    return this.#await(sent, read.decode, about);
   }
 
   /**
    * Many reads, with one promise for all, for one for each is a good part of their cost. `land` is called once for each, with
    * what its reply means or what it failed of: a reply after the deadline is not heard. Never rejects.
    */
-  readAll<T, R>(
-    reads: readonly { readonly fetch: Command<T>; readonly decode: (reply: T) => R }[],
-    land: (index: number, read: R | Error) => void,
+  readAll<A, T, R>(
+    reads: readonly { readonly read: Read<A, T, R>; readonly about: A }[],
+    land: (index: number, content: R | Error) => void,
   ): Promise<void> {
     const refusal = this.#refusal();
     return new Promise((resolve) => {
       const hasLanded: boolean[] = [];
       let left = reads.length;
-      const end = (index: number, read: R | Error): void => {
-        if (hasLanded[index] === true) return;
-        hasLanded[index] = true;
-        land(index, read);
-        if (--left === 0) resolve();
-      };
-      reads.forEach(({ fetch, decode }, index) => {
-        const fail = (error: Error): void => {
-          end(index, error);
+      reads.forEach(({ read, about }, index) => {
+        const end = (content: R | Error): void => {
+          if (hasLanded[index] === true) return;
+          hasLanded[index] = true;
+          land(index, content);
+          if (--left === 0) resolve();
         };
         if (refusal !== undefined) {
-          fail(refusal);
+          end(refusal);
           return;
         }
-        const sent = this.#hand(fetch);
-        this.#writes.readSent();
-        const succeed = (reply: T): void => {
-          end(index, decoded(reply, decode));
-        };
-        this.#follow(sent, succeed, fail);
+        this.#writes.beforeRead(this.#ticks.out);
+        const sent = this.#hand(read.fetch, about);
+        this.#follow(sent, read.decode, about, end, end);
       });
     });
   }
@@ -128,14 +128,14 @@ export class RedisLink {
    */
   deliver<T>(command: Command<T>, untilMs: number): Promise<T> {
     const refusal = this.#refusal();
-    const sent = this.#hand(command);
+    const sent = this.#hand(command, undefined);
     this.#writes.otherSent();
-    const reply = this.#await(sent, same);
+    const reply = this.#await(sent, same, undefined);
     const again = (): Promise<unknown> => {
-      const sentAgain = this.#hand(command);
+      const sentAgain = this.#hand(command, undefined);
       this.#writes.otherSent();
       // Nobody waits for it by now. But it is a reply like any other.
-      this.#await(sentAgain, same).catch(() => undefined);
+      this.#await(sentAgain, same, undefined).catch(() => undefined);
       return sentAgain;
     };
     this.#deliveries.follow(sent, again, untilMs);
@@ -156,9 +156,9 @@ export class RedisLink {
   }
 
   // A client may throw (ioredis does, on a Cluster with autopipelining), or be wrapped into something that returns no promise.
-  #hand<T>(command: Command<T>): Promise<T> {
+  #hand<A, T>(command: (client: RedisClient, about: A) => Promise<T>, about: A): Promise<T> {
     try {
-      const sent: unknown = command(this.client);
+      const sent: unknown = command(this.client, about);
       if (isThenable(sent)) return sent as Promise<T>;
       return Promise.reject(new TypeError(`the client returned no promise but ${String(sent)}`));
     } catch (error) {
@@ -166,47 +166,59 @@ export class RedisLink {
     }
   }
 
-  #await<T, R>(reply: Promise<T>, decode: (reply: T) => R): Promise<R> {
+  #await<A, T, R>(reply: Promise<T>, decode: (reply: T, about: A) => R, about: A): Promise<R> {
     return new Promise<R>((resolve, reject) => {
-      const succeed = (value: T): void => {
-        const read = decoded(value, decode);
-        if (read instanceof RedisFault) reject(read);
-        else resolve(read);
-      };
-      this.#follow(reply, succeed, reject);
+      this.#follow(reply, decode, about, resolve, reject);
     });
   }
 
   /** One of the two is called when it is answered or has failed; and `fail` also, or instead, at the deadline. */
-  #follow<T>(reply: Promise<T>, succeed: (value: T) => void, fail: (error: Error) => void): void {
-    const waiting = this.#ticks.wait(fail);
+  #follow<A, T, R>(
+    reply: Promise<T>,
+    decode: (reply: T, about: A) => R,
+    about: A,
+    succeed: (content: R) => void,
+    fail: (error: Error) => void,
+  ): void {
+    const tick = this.#ticks.current();
+    const place = this.#ticks.wait(tick, fail);
     reply.then(
       (value) => {
-        this.#answered(waiting);
-        if (isQueued(value)) fail(transactionFault());
-        else succeed(value);
+        this.#answered(tick, place);
+        if (isQueued(value)) {
+          fail(transactionFault());
+          return;
+        }
+        let content: R;
+        try {
+          content = decode(value, about);
+        } catch (thrown) {
+          fail(strangeReply(thrown));
+          return;
+        }
+        succeed(content);
       },
       (error: unknown) => {
-        fail(this.#failed(waiting, asError(error)));
+        fail(this.#failed(tick, place, asError(error)));
       },
     );
   }
 
   // Runs before anything that waits for the reply.
-  #answered(waiting: Waiting): void {
-    this.#ticks.answered(waiting);
+  #answered(tick: OpenTick, place: number): void {
+    this.#ticks.answered(tick, place);
     this.#outage.replied();
   }
 
-  #failed(waiting: Waiting, error: Error): Error {
+  #failed(tick: OpenTick, place: number, error: Error): Error {
     if (error instanceof RedisFault) {
       // Of a step that was answered, but not by itself.
-      this.#answered(waiting);
+      this.#answered(tick, place);
       return error;
     }
     const kind = kindOf(error);
     if (kind === "no-reply") {
-      const isLatest = this.#ticks.abandoned(waiting);
+      const isLatest = this.#ticks.abandoned(tick, place);
       // An own connection that failed says nothing of the caller's.
       if (error instanceof OwnConnectionError) return new RedisFault(error.message, { cause: error.cause });
       // Nor does a client that stumbles. But one that gave up before this link did (`commandTimeout`) got no answer.
@@ -214,7 +226,7 @@ export class RedisLink {
       const cause = error instanceof NothingSent ? error.cause : error;
       return new RedisFault(`The client gave the command up: ${error.message}`, { cause });
     }
-    this.#answered(waiting);
+    this.#answered(tick, place);
     const reply = inRedisWords(error);
     return kind === "passing" ? new RedisFault(reply.message, { reply }) : reply;
   }
@@ -224,7 +236,7 @@ export class RedisLink {
     if (this.#outage.state === "ready") return undefined;
     // Its reply ends the silence; its failure only means that the silence goes on.
     if (this.#outage.isProbeDue())
-      void detached(() => this.#await(this.#hand(this.#probe), same).catch(() => undefined));
+      void detached(() => this.#await(this.#hand(this.#probe, undefined), same, undefined).catch(() => undefined));
     return this.#outage.fault();
   }
 }
@@ -241,14 +253,9 @@ function isThenable(value: unknown): boolean {
   return typeof (value as { then?: unknown } | null | undefined)?.then === "function";
 }
 
-/** What a reply means, or a fault if it is not what Redis replies to this command. */
-function decoded<T, R>(reply: T, decode: (reply: T) => R): R | RedisFault {
-  try {
-    return decode(reply);
-  } catch (thrown) {
-    const cause = asError(thrown);
-    return new RedisFault(`The client's reply is not what Redis replies to this command: ${cause.message}`, { cause });
-  }
+function strangeReply(thrown: unknown): RedisFault {
+  const cause = asError(thrown);
+  return new RedisFault(`The client's reply is not what Redis replies to this command: ${cause.message}`, { cause });
 }
 
 // The command is in the application's transaction now. It happens, or does not, with that.

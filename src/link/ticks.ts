@@ -20,8 +20,8 @@ export interface SharedRead<T = unknown> {
   first: unknown;
 }
 
-/** A tick as only this file sees it. */
-interface OpenTick extends Tick {
+/** A tick as its commands hold it; all but its name is for this file alone. */
+export interface OpenTick extends Tick {
   /**
    * From when its deadline counts: its sending, or the turn of a later reply to one of its commands; or to one of an older
    * tick, which hands its moment on when it closes. No younger tick is looked at before an older one. A turn that goes on for
@@ -37,12 +37,6 @@ interface OpenTick extends Tick {
   latest: number;
   older: OpenTick | undefined;
   newer: OpenTick | undefined;
-}
-
-/** One command that waits for its reply. */
-export interface Waiting {
-  readonly tick: OpenTick;
-  readonly place: number;
 }
 
 /** What the deadlines are kept for. */
@@ -80,12 +74,18 @@ export class Ticks {
   #newest: OpenTick | undefined;
   #isSweeping = false;
   #latestAnswered = 0;
+  #out = 0;
 
   constructor(runtime: Runtime, timeoutMs: number, owner: TicksOwner) {
     this.#runtime = runtime;
     this.#timeoutMs = timeoutMs;
     this.#sweepMs = Math.min(LONGEST_SWEEP_MS, timeoutMs / 4);
     this.#owner = owner;
+  }
+
+  /** How many commands the client has not answered yet, nor given up; those that nobody waits for any more among them. */
+  get out(): number {
+    return this.#out;
   }
 
   /** The tick of the commands being sent now. */
@@ -109,19 +109,20 @@ export class Ticks {
     return this.#current;
   }
 
-  /** A command was sent: until it is answered or abandoned, `giveUp` is called at its deadline. */
-  wait(giveUp: (reason: RedisFault) => void): Waiting {
-    const tick = this.current();
+  /** A command was sent in the current tick: until it is answered or abandoned, `giveUp` is called at its deadline. Its place. */
+  wait(tick: OpenTick, giveUp: (reason: RedisFault) => void): number {
+    this.#out++;
     tick.unanswered++;
     if (!tick.isOpen) this.#open(tick);
-    return { tick, place: tick.giveUp.push(giveUp) - 1 };
+    return tick.giveUp.push(giveUp) - 1;
   }
 
   /** A reply, in time or not. */
-  answered({ tick, place }: Waiting): void {
+  answered(tick: OpenTick, place: number): void {
     if (tick.number > this.#latestAnswered) this.#latestAnswered = tick.number;
     if (place > tick.latest) tick.latest = place;
     if (tick === this.#current) this.#current = undefined;
+    this.#out--;
     tick.unanswered--;
     // One that was given up was the oldest of all: what is open was sent after it.
     const moved = tick.isOpen ? tick : this.#oldest;
@@ -133,7 +134,8 @@ export class Ticks {
   }
 
   /** No reply will come, by the client's own word. True if nothing sent later was answered. */
-  abandoned({ tick, place }: Waiting): boolean {
+  abandoned(tick: OpenTick, place: number): boolean {
+    this.#out--;
     if (--tick.unanswered === 0) this.#close(tick);
     return this.#latestAnswered < tick.number || (this.#latestAnswered === tick.number && tick.latest < place);
   }

@@ -2,7 +2,7 @@ import { isCrossSlot, kindOf } from "../link/replies.js";
 import type { MemoryStore } from "../options.js";
 import type { Conversation, Way } from "../protocol/conversation.js";
 import type { KeyNames } from "../protocol/key-names.js";
-import type { Fetch } from "../protocol/reader.js";
+import type { Read } from "../protocol/reader.js";
 import { enlist } from "../protocol/scripts.js";
 import type { Runtime } from "../runtime.js";
 import type { Lease } from "./leases.js";
@@ -38,7 +38,7 @@ export interface CopiesOptions {
 
 /** A read that makes a copy. */
 export interface Enlisting {
-  readonly fetch: Fetch;
+  readonly fetch: Read<unknown>["fetch"];
   /** Keeps what was made of the reply, if nothing was heard of the key meanwhile. */
   readonly keep: (content: unknown) => void;
 }

@@ -1,4 +1,4 @@
-import type { RedisClient } from "../link/redis-client.js";
+import type { Read as LinkRead } from "../link/redis-link.js";
 import type { SharedRead, Tick } from "../link/ticks.js";
 import type { Way } from "./conversation.js";
 import type { StoredEntry } from "./entry.js";
@@ -7,32 +7,36 @@ import type { KeyNames } from "./key-names.js";
 
 type Fields = readonly (Buffer | null)[];
 
-/** Sends a read of some fields. */
-export type Fetch = (client: RedisClient) => Promise<Fields>;
-
-/** A read, and what makes sense of its reply. */
-export interface Read<T> {
-  readonly fetch: Fetch;
-  readonly decode: (reply: Fields) => T;
+/** A read of some fields of a key's hash, and what makes sense of its reply. */
+export interface Read<T> extends LinkRead<KeyNames, Fields, T> {
+  readonly fields: readonly string[];
 }
+
+/** The state of a tag; "" if it is missing. */
+export const STATE: Read<string> = {
+  fields: ["state"],
+  fetch: (client, { entry }) => client.hmgetBuffer(entry, "state"),
+  decode: ([state]) => (state == null ? "" : state.toString()),
+};
 
 /** Reads entries and the states of tags: one HMGET each. */
 export class Reader<V> {
   readonly #way: Way;
-  readonly #open: (key: string, bytes: Buffer) => V;
+  /** A key's entry. */
+  readonly entry: Read<StoredEntry<V>>;
 
   constructor(way: Way, open: (key: string, bytes: Buffer) => V) {
     this.#way = way;
-    this.#open = open;
+    this.entry = {
+      fields: ENTRY_FIELDS,
+      // Spelt out: spread, they take longer.
+      fetch: (client, { entry }) => client.hmgetBuffer(entry, "v", "delta", "expiry", "tags"),
+      decode: (fields, { key }) => decodeEntry(fields, key, open),
+    };
   }
 
   read(names: KeyNames): Promise<StoredEntry<V>> {
-    return this.#way.links.of(names.entry).read(fetchOf(names, ENTRY_FIELDS), this.entryOf(names));
-  }
-
-  /** What makes an entry of the fields. */
-  entryOf({ key }: KeyNames): (fields: Fields) => StoredEntry<V> {
-    return (fields) => decodeEntry(fields, key, this.#open);
+    return this.#way.links.of(names.entry).read(this.entry, names);
   }
 
   /**
@@ -42,14 +46,14 @@ export class Reader<V> {
    * Within a tick none can have: whatever reply a caller of this tick has seen had left Redis before the tick began, so
    * before the read was sent.
    */
-  inTick<T>({ entry, mark }: KeyNames, read: () => Read<T>): SharedRead<T> {
+  inTick<T>(names: KeyNames, read: () => Read<T>): SharedRead<T> {
+    const { entry, mark } = names;
     const link = this.#way.links.of(entry);
     const tick = link.tick();
     const sent = tick.reads.get(entry);
     if (this.#isOurs(sent, mark)) return sent as SharedRead<T>;
     this.#sampleClock(tick);
-    const { fetch, decode } = read();
-    const reading = link.read(fetch, decode);
+    const reading = link.read(read(), names);
     const added: SharedRead<T> = { reader: this, mark, reading, first: undefined };
     tick.reads.set(entry, added);
     return added;
@@ -67,7 +71,10 @@ export class Reader<V> {
   }
 
   /** Many reads from one server: `land` is given what each came to, or what it failed of. */
-  async all<T>(reads: readonly Read<T>[], land: (index: number, content: T | Error) => void): Promise<void> {
+  async all<T>(
+    reads: readonly { readonly read: Read<T>; readonly about: KeyNames }[],
+    land: (index: number, content: T | Error) => void,
+  ): Promise<void> {
     if (reads.length === 0) return;
     const link = this.#way.links.any;
     this.#sampleClock(link.tick());
@@ -77,9 +84,4 @@ export class Reader<V> {
   #sampleClock({ reads, sentMs }: Tick): void {
     if (reads.size === 0) this.#way.clock.sampleIfDue(sentMs);
   }
-}
-
-/** A plain read of these fields. */
-export function fetchOf({ entry }: KeyNames, fields: readonly string[]): Fetch {
-  return (client) => client.hmgetBuffer(entry, ...fields);
 }

@@ -81,24 +81,20 @@ describe("a reply", () => {
   it("is handed on, decoded where a decoder is given", async () => {
     const { link } = setUp();
     expect(await link.send(async () => "reply")).toBe("reply");
-    expect(
-      await link.read(
-        async () => "reply",
-        (reply) => reply.length,
-      ),
-    ).toBe(5);
+    const read = {
+      fetch: async (_: unknown, about: string) => `reply of ${about}`,
+      decode: (reply: string) => reply.length,
+    };
+    expect(await link.read(read, "7")).toBe(10);
   });
 
   it("that its decoder cannot read is a failure of the client, and is waited for no longer", async () => {
     const { link, runtime, isOpen } = setUp();
     const error = new TypeError("not an array");
-    const read = link.read(
-      async () => "reply",
-      () => {
-        throw error;
-      },
-    );
-    const fault = await read.catch((thrown: unknown) => thrown);
+    const decode = () => {
+      throw error;
+    };
+    const fault = await link.read({ fetch: async () => "reply", decode }, undefined).catch((thrown: unknown) => thrown);
     expect(fault).toBeInstanceOf(RedisFault);
     const shown = (fault as RedisFault).toError("key");
     expect(shown).toBeInstanceOf(RedisUnavailableError);
@@ -113,7 +109,11 @@ describe("a reply", () => {
     async (queued) => {
       const { link } = setUp();
       const command = async () => queued;
-      for (const sent of [link.send(command), link.read(command, String), link.deliver(command, 0)]) {
+      for (const sent of [
+        link.send(command),
+        link.read({ fetch: command, decode: String }, undefined),
+        link.deliver(command, 0),
+      ]) {
         const fault = await sent.catch((thrown: unknown) => thrown);
         expect(fault).toBeInstanceOf(RedisFault);
         expect((fault as RedisFault).toError("key")).toMatchObject({
@@ -131,7 +131,11 @@ describe("a reply", () => {
   ])("of a client that %s is a failure of the client, in every way of sending", async (_, act, text) => {
     const { link, isOpen } = setUp();
     const command = act as unknown as () => Promise<string>;
-    for (const sent of [link.send(command), link.read(command, String), link.deliver(command, 0)]) {
+    for (const sent of [
+      link.send(command),
+      link.read({ fetch: command, decode: String }, undefined),
+      link.deliver(command, 0),
+    ]) {
       const fault = await sent.catch((thrown: unknown) => thrown);
       expect(fault).toBeInstanceOf(RedisFault);
       expect((fault as RedisFault).toError("key")).toBeInstanceOf(RedisUnavailableError);
@@ -169,7 +173,8 @@ describe("a reply", () => {
   it("of many reads lands once each, the failed ones in their places, and a late one not again", async () => {
     const { runtime, link } = setUp();
     const replies = [deferred<unknown>(), deferred<unknown>(), deferred<unknown>()];
-    const reads = replies.map(({ promise }) => ({ fetch: () => promise, decode: (reply: unknown) => [reply] }));
+    const read = { fetch: (_: unknown, place: number) => replies[place]!.promise, decode: (reply: unknown) => [reply] };
+    const reads = replies.map((_, about) => ({ read, about }));
     const landed: [number, unknown][] = [];
     let isOver = false;
     void link.readAll(reads, (index, read) => landed.push([index, read])).then(() => (isOver = true));
@@ -272,10 +277,19 @@ describe("the socket", () => {
       socket.write("command");
       return never();
     };
-    const read = () => void link.read(write, (reply) => reply).catch(() => undefined);
+    const answers: ((value: unknown) => void)[] = [];
+    const fetch = () => {
+      socket.write("command");
+      return new Promise<unknown>((resolve) => answers.push(resolve));
+    };
+    const read = () => void link.read({ fetch, decode: () => undefined }, undefined).catch(() => undefined);
+    const answer = async () => {
+      for (const resolve of answers.splice(0)) resolve([]);
+      await settle();
+    };
     const send = () => void link.send(write).catch(() => undefined);
     const deliver = () => void link.deliver(write, Infinity).catch(() => undefined);
-    return { client, link, socket, written, read, send, deliver };
+    return { client, link, socket, written, read, answer, send, deliver };
   };
 
   it("gets the first read of a turn at once, and the others together before anything is awaited", async () => {
@@ -294,6 +308,36 @@ describe("the socket", () => {
     }
   });
 
+  it("gets the reads of a turn in parts, each twice as long, while the server has little to do", async () => {
+    const { socket, written, read, answer } = setUpSocket("ready");
+    for (let turn = 0; turn < 2; turn++) {
+      written.length = 0;
+      for (let reads = 0; reads < 100; reads++) read();
+      expect(written).toEqual([1, 8, 16, 32]);
+      await Promise.resolve();
+      expect(written).toEqual([1, 8, 16, 32, 43]);
+      expect(socket.writableCorked).toBe(0);
+      await answer();
+    }
+  });
+
+  it("gets them all together while the server has enough to do", async () => {
+    const { socket, written, read, answer } = setUpSocket("ready");
+    for (let reads = 0; reads < 16; reads++) read();
+    await Promise.resolve();
+    written.length = 0;
+    for (let turn = 0; turn < 2; turn++) {
+      for (let reads = 0; reads < 30; reads++) read();
+      expect(written).toEqual([]);
+      await Promise.resolve();
+      expect(written.splice(0)).toEqual([30]);
+      expect(socket.writableCorked).toBe(0);
+    }
+    await answer();
+    read();
+    expect(written).toEqual([1]);
+  });
+
   it.each(["send", "deliver"] as const)("gets whatever is no read at once, here by %s", async (way) => {
     const { socket, written, read, ...ways } = setUpSocket("ready");
     ways[way]();
@@ -306,7 +350,7 @@ describe("the socket", () => {
     read();
     read();
     await Promise.resolve();
-    expect(written).toEqual([1, 1, 1, 2, 1, 1]);
+    expect(written).toEqual([1, 1, 1, 2, 2]);
     expect(socket.writableCorked).toBe(0);
   });
 
