@@ -785,7 +785,7 @@ export class CacheFence {
   }
 
   #isDue({ entry, atSeconds }: Found, { beta }: ResolvedCallOptions): boolean {
-    return shouldRefreshEarly(entry, beta, atSeconds, this.#runtime.random());
+    return shouldRefreshEarly(entry, beta, atSeconds, this.#runtime);
   }
 
   /** Reports a valid or stale value that is served, and returns it. */

@@ -1,3 +1,8 @@
+import type { Runtime } from "../runtime.js";
+
+// No number above zero has a logarithm below -745.
+const LONGEST_DRAW = 745;
+
 /**
  * XFetch: should this reader refresh an entry before it expires?
  *
@@ -7,15 +12,17 @@
  * Source: A. Vattani, F. Chierichetti, K. Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015.
  *
  * @param beta - eagerness; 1 is the paper's optimum, 0 refreshes only what has expired
- * @param u - uniform on (0, 1]
+ * @param chance - draws u, uniform on (0, 1]: not where no draw could say yes, as nearly always: every hit comes here
  */
 export function shouldRefreshEarly(
   entry: { readonly deltaSeconds: number; readonly expirySeconds: number },
   beta: number,
   nowSeconds: number,
-  u: number,
+  chance: Pick<Runtime, "random">,
 ): boolean {
+  const { deltaSeconds, expirySeconds } = entry;
   // Said apart, for what is due whatever the draw must not hang on 0 * Infinity.
-  if (nowSeconds >= entry.expirySeconds) return true;
-  return nowSeconds - entry.deltaSeconds * beta * Math.log(u) >= entry.expirySeconds;
+  if (nowSeconds >= expirySeconds) return true;
+  if (expirySeconds - nowSeconds > LONGEST_DRAW * deltaSeconds * beta) return false;
+  return nowSeconds - deltaSeconds * beta * Math.log(chance.random()) >= expirySeconds;
 }

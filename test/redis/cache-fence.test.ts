@@ -278,7 +278,7 @@ function suite(major: IoredisMajor, url: string): void {
       expect(await open().getOrSet("k", 60, () => 2)).toBe(1);
     });
 
-    it("leaves in two writes to the socket, however many are read in one turn, and holds nothing back after it", async () => {
+    it("leaves in a few writes to the socket, however many are read in one turn, and holds nothing back after it", async () => {
       const keys = Array.from({ length: 20 }, (_, i) => `k${i}`);
       for (const key of keys) await writeEntry(key, `"${key}"`, 60);
       const cache = open();
@@ -289,11 +289,12 @@ function suite(major: IoredisMajor, url: string): void {
       const joined = vi.spyOn(socket, "_writev");
       try {
         const values = read();
-        expect([single.mock.calls.length, redis.stream.writableCorked]).toEqual([1, 1]);
+        const writes = () => [single.mock.calls.length, joined.mock.calls.length];
+        expect([...writes(), redis.stream.writableCorked]).toEqual([1, 1, 1]);
         await Promise.resolve();
-        expect([single.mock.calls.length, joined.mock.calls.length, redis.stream.writableCorked]).toEqual([1, 1, 0]);
+        expect([...writes(), redis.stream.writableCorked]).toEqual([1, 2, 0]);
         expect(await values).toEqual(keys);
-        expect([single.mock.calls.length, joined.mock.calls.length]).toEqual([1, 1]);
+        expect(writes()).toEqual([1, 2]);
       } finally {
         single.mockRestore();
         joined.mockRestore();

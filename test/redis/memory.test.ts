@@ -164,16 +164,16 @@ for (const major of majors) {
       expect(Object.isFrozen(shared)).toBe(true);
     });
 
-    it("are refreshed early as entries are, by one draw for each hit", async () => {
+    it("are refreshed early as entries are, by one draw for each hit that may be one", async () => {
       const draws = vi.fn(() => 1);
       const cache = open({}, { random: draws });
       await cache.getOrSet("k", 60, () => "old");
+      await raw.hset(`${namespace}k`, "delta", "1");
       await warm(cache);
       draws.mockClear();
       await cache.getOrSet("k", 60, unused);
       expect(draws).toHaveBeenCalledTimes(1);
       draws.mockReturnValue(Number.MIN_VALUE);
-      await raw.hset(`${namespace}k`, "delta", "1");
       const eager = open({}, { random: draws });
       await eager.getOrSet("k", 60, () => "old", { beta: 0 });
       await until(

@@ -21,19 +21,29 @@ function draws(seed: number): () => number {
   };
 }
 
+/** For this draw. */
+function isDue(
+  entry: Parameters<typeof shouldRefreshEarly>[0],
+  eagerness: number,
+  nowSeconds: number,
+  u: number,
+): boolean {
+  return shouldRefreshEarly(entry, eagerness, nowSeconds, { random: () => u });
+}
+
 describe("shouldRefreshEarly", () => {
   it("refreshes whatever has expired, at either end of the draw", () => {
     fc.assert(
       fc.property(moment, seconds, seconds, beta, draw, (expiry, late, delta, eagerness, u) => {
         const entry = { deltaSeconds: delta, expirySeconds: expiry };
-        expect(shouldRefreshEarly(entry, eagerness, expiry + late, u)).toBe(true);
+        expect(isDue(entry, eagerness, expiry + late, u)).toBe(true);
       }),
       SEED,
     );
   });
 
   it("refreshes what has expired also where delta * beta is too large to count with", () => {
-    expect(shouldRefreshEarly({ deltaSeconds: 10, expirySeconds: 100 }, 1e308, 101, 1)).toBe(true);
+    expect(isDue({ deltaSeconds: 10, expirySeconds: 100 }, 1e308, 101, 1)).toBe(true);
   });
 
   it("refreshes nothing before its time with beta 0, even at the smallest draw", () => {
@@ -41,7 +51,7 @@ describe("shouldRefreshEarly", () => {
     fc.assert(
       fc.property(moment, before, seconds, draw, (expiry, early, delta, u) => {
         const entry = { deltaSeconds: delta, expirySeconds: expiry };
-        expect(shouldRefreshEarly(entry, 0, expiry - early, u)).toBe(false);
+        expect(isDue(entry, 0, expiry - early, u)).toBe(false);
       }),
       SEED,
     );
@@ -52,7 +62,7 @@ describe("shouldRefreshEarly", () => {
     fc.assert(
       fc.property(moment, before, seconds, beta, (expiry, early, delta, eagerness) => {
         const entry = { deltaSeconds: delta, expirySeconds: expiry };
-        expect(shouldRefreshEarly(entry, eagerness, expiry - early, 1)).toBe(false);
+        expect(isDue(entry, eagerness, expiry - early, 1)).toBe(false);
       }),
       SEED,
     );
@@ -61,18 +71,46 @@ describe("shouldRefreshEarly", () => {
   it("reaches back 708 deltas at the smallest normal draw, and is finite there", () => {
     const entry = { deltaSeconds: 1, expirySeconds: 10_000 };
     const smallest = 2 ** -1022;
-    expect(shouldRefreshEarly(entry, 1, 10_000 - 708, smallest)).toBe(true);
-    expect(shouldRefreshEarly(entry, 1, 10_000 - 709, smallest)).toBe(false);
+    expect(isDue(entry, 1, 10_000 - 708, smallest)).toBe(true);
+    expect(isDue(entry, 1, 10_000 - 709, smallest)).toBe(false);
+  });
+
+  it("is the paper's rule, whether it draws or not, and draws only where a draw could say yes", () => {
+    let drawn = 0;
+    let calls = 0;
+    const scale = fc.double({ min: 0, max: 1500, noNaN: true });
+    fc.assert(
+      fc.property(
+        moment,
+        scale,
+        fc.constantFrom(0, 1e-3, 1, 50),
+        fc.constantFrom(0.5, 1, 3),
+        draw,
+        (expiry, reach, delta, eagerness, u) => {
+          const now = expiry - reach * delta * eagerness - 1e-3;
+          calls++;
+          const random = () => {
+            drawn++;
+            return u;
+          };
+          const answer = shouldRefreshEarly({ deltaSeconds: delta, expirySeconds: expiry }, eagerness, now, { random });
+          expect(answer).toBe(now - delta * eagerness * Math.log(u) >= expiry);
+        },
+      ),
+      SEED,
+    );
+    expect(drawn).toBeGreaterThan(calls * 0.2);
+    expect(drawn).toBeLessThan(calls * 0.8);
   });
 
   it("stays willing when delta or beta grows, and when time passes", () => {
     fc.assert(
       fc.property(moment, seconds, seconds, beta, seconds, draw, (expiry, early, delta, eagerness, more, u) => {
         const now = expiry - early;
-        if (!shouldRefreshEarly({ deltaSeconds: delta, expirySeconds: expiry }, eagerness, now, u)) return;
-        expect(shouldRefreshEarly({ deltaSeconds: delta + more, expirySeconds: expiry }, eagerness, now, u)).toBe(true);
-        expect(shouldRefreshEarly({ deltaSeconds: delta, expirySeconds: expiry }, eagerness + more, now, u)).toBe(true);
-        expect(shouldRefreshEarly({ deltaSeconds: delta, expirySeconds: expiry }, eagerness, now + more, u)).toBe(true);
+        if (!isDue({ deltaSeconds: delta, expirySeconds: expiry }, eagerness, now, u)) return;
+        expect(isDue({ deltaSeconds: delta + more, expirySeconds: expiry }, eagerness, now, u)).toBe(true);
+        expect(isDue({ deltaSeconds: delta, expirySeconds: expiry }, eagerness + more, now, u)).toBe(true);
+        expect(isDue({ deltaSeconds: delta, expirySeconds: expiry }, eagerness, now + more, u)).toBe(true);
       }),
       SEED,
     );
@@ -89,7 +127,7 @@ describe("shouldRefreshEarly", () => {
     const entry = { deltaSeconds: 0.25, expirySeconds: 1_000 };
     let refreshes = 0;
     for (let read = 0; read < reads; read++) {
-      if (shouldRefreshEarly(entry, beta, 1_000 - deltas * 0.25, random())) refreshes++;
+      if (isDue(entry, beta, 1_000 - deltas * 0.25, random())) refreshes++;
     }
     // Five standard deviations of a fixed sequence: this fails by a wrong rule, not by chance.
     expect(Math.abs(refreshes / reads - share)).toBeLessThan(5 * Math.sqrt((share * (1 - share)) / reads));
@@ -108,7 +146,7 @@ describe("shouldRefreshEarly", () => {
       for (let read = 0; ; read++) {
         const now = 20 + read / readsPerSecond;
         if (now >= firstSeconds + entry.deltaSeconds || now >= entry.expirySeconds) break;
-        if (!shouldRefreshEarly(entry, beta, now, random())) continue;
+        if (!isDue(entry, beta, now, random())) continue;
         refreshes++;
         if (firstSeconds === Infinity) firstSeconds = now;
       }
