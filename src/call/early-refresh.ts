@@ -12,7 +12,7 @@ const LONGEST_DRAW = 745;
  * Source: A. Vattani, F. Chierichetti, K. Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015.
  *
  * @param beta - eagerness; 1 is the paper's optimum, 0 refreshes only what has expired
- * @param chance - draws u, uniform on (0, 1]: not where no draw could say yes, as nearly always: every hit comes here
+ * @param chance - draws u, uniform on (0, 1]; asked only where some u could say yes, for every hit comes here
  */
 export function shouldRefreshEarly(
   entry: { readonly deltaSeconds: number; readonly expirySeconds: number },

@@ -58,13 +58,11 @@ export class HeldBackWrites {
     } else if (!this.#hasBegun) {
       this.#hasBegun = true;
       void microtask.then(this.#letGo);
-      this.#held = 0;
       this.#part = out < ENOUGH_OUT ? FIRST_PART : Infinity;
       if (out >= ENOUGH_OUT) this.#cork();
     } else {
       if (this.#held === this.#part) {
         this.#uncork();
-        this.#held = 0;
         this.#part *= 2;
       }
       this.#held++;
@@ -99,6 +97,7 @@ export class HeldBackWrites {
   #uncork(): void {
     const corked = this.#corked;
     this.#corked = undefined;
+    this.#held = 0;
     corked?.uncork?.();
   }
 }

@@ -99,12 +99,12 @@ export class RedisLink {
   ): Promise<void> {
     const refusal = this.#refusal();
     return new Promise((resolve) => {
-      const hasLanded: boolean[] = [];
       let left = reads.length;
       reads.forEach(({ read, about }, index) => {
+        let hasLanded = false;
         const end = (content: R | Error): void => {
-          if (hasLanded[index] === true) return;
-          hasLanded[index] = true;
+          if (hasLanded) return;
+          hasLanded = true;
           land(index, content);
           if (--left === 0) resolve();
         };
@@ -186,6 +186,7 @@ export class RedisLink {
       (value) => {
         this.#answered(tick, place);
         if (isQueued(value)) {
+          // It is in the application's transaction now, and happens, or does not, with that.
           fail(transactionFault());
           return;
         }
@@ -258,7 +259,6 @@ function strangeReply(thrown: unknown): RedisFault {
   return new RedisFault(`The client's reply is not what Redis replies to this command: ${cause.message}`, { cause });
 }
 
-// The command is in the application's transaction now. It happens, or does not, with that.
 function same<T>(reply: T): T {
   return reply;
 }

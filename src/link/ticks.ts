@@ -83,7 +83,7 @@ export class Ticks {
     this.#owner = owner;
   }
 
-  /** How many commands the client has not answered yet, nor given up; those that nobody waits for any more among them. */
+  /** How many commands are waited for. */
   get out(): number {
     return this.#out;
   }
@@ -122,7 +122,7 @@ export class Ticks {
     if (tick.number > this.#latestAnswered) this.#latestAnswered = tick.number;
     if (place > tick.latest) tick.latest = place;
     if (tick === this.#current) this.#current = undefined;
-    this.#out--;
+    if (tick.isOpen) this.#out--;
     tick.unanswered--;
     // One that was given up was the oldest of all: what is open was sent after it.
     const moved = tick.isOpen ? tick : this.#oldest;
@@ -135,7 +135,7 @@ export class Ticks {
 
   /** No reply will come, by the client's own word. True if nothing sent later was answered. */
   abandoned(tick: OpenTick, place: number): boolean {
-    this.#out--;
+    if (tick.isOpen) this.#out--;
     if (--tick.unanswered === 0) this.#close(tick);
     return this.#latestAnswered < tick.number || (this.#latestAnswered === tick.number && tick.latest < place);
   }
@@ -161,6 +161,8 @@ export class Ticks {
   #close(tick: OpenTick): void {
     if (!tick.isOpen) return;
     tick.isOpen = false;
+    // Those that are given up: some clients never answer what was out when a connection was lost.
+    this.#out -= tick.unanswered;
     const { older, newer } = tick;
     if (older === undefined) this.#oldest = newer;
     else older.newer = newer;

@@ -271,7 +271,7 @@ describe("the socket", () => {
         done();
       },
     });
-    const { client, link } = setUp(status);
+    const { client, runtime, link } = setUp(status);
     Object.assign(client, { stream: socket });
     const write = () => {
       socket.write("command");
@@ -289,7 +289,7 @@ describe("the socket", () => {
     };
     const send = () => void link.send(write).catch(() => undefined);
     const deliver = () => void link.deliver(write, Infinity).catch(() => undefined);
-    return { client, link, socket, written, read, answer, send, deliver };
+    return { client, runtime, link, socket, written, read, answer, send, deliver };
   };
 
   it("gets the first read of a turn at once, and the others together before anything is awaited", async () => {
@@ -336,6 +336,27 @@ describe("the socket", () => {
     await answer();
     read();
     expect(written).toEqual([1]);
+  });
+
+  it("gets the first read at once again when what was out has been given up, and when that is answered late", async () => {
+    const { client, runtime, written, read, answer } = setUpSocket("ready");
+    for (let reads = 0; reads < 40; reads++) read();
+    // Some clients never answer what was out when a connection was lost.
+    client.status = "reconnecting";
+    await runtime.advance(deadlineMs);
+    client.become("ready");
+    written.length = 0;
+    for (const late of [false, true]) {
+      if (late) await answer();
+      read();
+      expect(written).toEqual(late ? [1, 1] : [1]);
+      await Promise.resolve();
+    }
+    for (let reads = 0; reads < 16; reads++) read();
+    await Promise.resolve();
+    written.length = 0;
+    read();
+    expect(written).toEqual([]);
   });
 
   it.each(["send", "deliver"] as const)("gets whatever is no read at once, here by %s", async (way) => {
