@@ -89,21 +89,26 @@ export function ownerOf(name: string): { readonly owner: string; readonly what: 
  * A name that a Cluster keeps in the slot of its entry, so that one script may touch both.
  *
  * An entry key with a hash tag shares it with `<entry>:lock`; one without is itself the tag of `{<entry>}:lock`. Neither
- * holds for keys with a stray brace (`{}x`, `odd}key`): they get the first small number whose slot is theirs.
+ * holds for keys with a stray brace (`{}x`, `odd}key`): they get the first small number whose slot is theirs. Behind a
+ * prefix with an empty tag (`{}:`) all of a name is hashed, and no brace is put: ioredis takes that for the end of a tag.
  */
 export function inSlotOf(entry: string, ending: string, keyPrefix = ""): string {
   const slot = slotOf(keyPrefix + entry);
   const isHere = (name: string): boolean => slotOf(keyPrefix + name) === slot;
-  const hasTag = hashTagOf(keyPrefix + entry) !== undefined;
-  const plain = hasTag ? `${entry}:${ending}` : `{${keyPrefix}${entry}}:${ending}`;
-  if (isHere(plain)) return plain;
-  const number = String(firstNumberIn(slot));
-  const numbered = `{${number}}${entry}:${ending}`;
-  if (isHere(numbered)) return numbered;
-  // For a prefix that has opened the tag already: what it has opened it with counts too.
-  if (isHere(`${number}}${entry}:${ending}`)) return `${number}}${entry}:${ending}`;
+  const hasEmptyTag = /^[^{]*\{\}/.test(keyPrefix);
+  if (!hasEmptyTag) {
+    const hasTag = hashTagOf(keyPrefix + entry) !== undefined;
+    const plain = hasTag ? `${entry}:${ending}` : `{${keyPrefix}${entry}}:${ending}`;
+    if (isHere(plain)) return plain;
+    const number = String(firstNumberIn(slot));
+    const numbered = `{${number}}${entry}:${ending}`;
+    if (isHere(numbered)) return numbered;
+    // For a prefix that has opened the tag already: what it has opened it with counts too.
+    if (isHere(`${number}}${entry}:${ending}`)) return `${number}}${entry}:${ending}`;
+  }
+  const close = hasEmptyTag ? ":" : "}";
   for (let other = 0; ; other++) {
-    const name = `${String(other)}}${entry}:${ending}`;
+    const name = `${String(other)}${close}${entry}:${ending}`;
     if (isHere(name)) return name;
   }
 }

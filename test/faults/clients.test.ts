@@ -1,8 +1,11 @@
 import { CacheFence, RedisUnavailableError } from "cachefence";
-import type { Redis } from "ioredis";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { Command, type Redis } from "ioredis";
+import { Command as Command6 } from "ioredis6";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { describeOwnRedis, uniquePrefix } from "../support/describe-redis.js";
 import { majors } from "../support/ioredis.js";
+import { addScriptlessUser, scriptless } from "../support/keeps-its-promises.js";
 import { type RedisServer, startRedis } from "../support/redis-server.js";
 
 describeOwnRedis("a client that is not as it should be", () => {
@@ -55,6 +58,49 @@ describeOwnRedis("a client that is not as it should be", () => {
       },
     );
 
+    it("whose read alone fails, tells of that, once, and stores all the same", async () => {
+      const cache = new CacheFence(client, { namespace: uniquePrefix() });
+      const heard: unknown[] = [];
+      const hear = (event: unknown) => void heard.push(event);
+      subscribe("cachefence:redis-error", hear);
+      vi.spyOn(client, "hmgetBuffer").mockRejectedValueOnce(
+        new Error("LOADING Redis is loading the dataset in memory"),
+      );
+      expect(await cache.getOrSet("key", 60, () => "stored")).toBe("stored");
+      unsubscribe("cachefence:redis-error", hear);
+      expect(heard).toMatchObject([{ key: "key", error: { message: expect.stringContaining("LOADING") as string } }]);
+      expect(await cache.getOrSet("key", 60, () => "again")).toBe("stored");
+      expect(cache.stats()).toMatchObject({ hits: 1, misses: 1, rebuilds: 1, redisErrors: 1 });
+      await cache.close();
+    });
+
+    it.each([
+      ["by scripts", {}],
+      ["by WATCH", scriptless],
+    ])("whose SET and GET the application transforms, everywhere, keeps its promises %s", async (_, user) => {
+      await addScriptlessUser(client);
+      const { argument, reply } = transformersOf(major.name === "6" ? Command6 : Command);
+      argument.set = ([key, value, ...rest]) => [key, JSON.stringify(value), ...rest];
+      reply.get = (stored) => (stored === null ? null : (JSON.parse(stored as string) as unknown));
+      const others = [1, 2].map(() => new major.Redis(server.port, server.host, user));
+      try {
+        const namespace = uniquePrefix();
+        const caches = others.map((other) => new CacheFence(other, { namespace }));
+        const recompute = vi.fn(() => Promise.resolve("value"));
+        const values = await Promise.all(caches.map((cache) => cache.getOrSet("key", 60, recompute)));
+        expect(values).toEqual(["value", "value"]);
+        expect(recompute).toHaveBeenCalledOnce();
+        await caches[0]!.invalidate("key");
+        expect(await caches[1]!.getOrSet("key", 60, () => "new")).toBe("new");
+        expect(await caches[0]!.getOrSet("key", 60, recompute)).toBe("new");
+        for (const cache of caches) expect(cache.stats()).toMatchObject({ redisErrors: 0, takeovers: 0 });
+      } finally {
+        delete argument.set;
+        delete reply.get;
+        for (const other of others) other.disconnect();
+      }
+    });
+
     it("for nothing listens where it connects to, tells that from a server that is slow", async () => {
       const nowhere = new major.Redis(1, "127.0.0.1");
       const heard: string[] = [];
@@ -74,3 +120,13 @@ describeOwnRedis("a client that is not as it should be", () => {
     });
   });
 });
+
+function transformersOf(command: unknown): Transformers {
+  return (command as { readonly _transformer: Transformers })._transformer;
+}
+
+/** What ioredis keeps of `setArgumentTransformer` and `setReplyTransformer`, for there is nothing to take them back with. */
+interface Transformers {
+  readonly argument: Record<string, ((args: unknown[]) => unknown[]) | undefined>;
+  readonly reply: Record<string, ((reply: unknown) => unknown) | undefined>;
+}

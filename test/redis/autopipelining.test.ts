@@ -75,6 +75,20 @@ describe.each(majors)("a client with enableAutoPipelining, ioredis $name,", (maj
       itKeepsItsPromises(() => pairOver([connect(options), connect(options)], false));
     });
 
+    // ioredis takes the slot of a name from behind the empty tag to its next brace, and refuses a whole pipeline for it.
+    it("whose key prefix has an empty tag refuses no command, and none of the application's beside it", async () => {
+      const client = connect({ keyPrefix: "{}:" });
+      const cache = new CacheFence(client, { namespace: uniquePrefix(), redisTimeout: 20 });
+      const keys = Array.from({ length: 5 }, (_, number) => `key-${number}`);
+      const values = Promise.all(keys.map((key) => cache.getOrSet(key, 60, () => key)));
+      const own = Promise.all(keys.map((key) => client.get(`own ${key}`)));
+      expect(await values).toEqual(keys);
+      expect(await own).toEqual(keys.map(() => null));
+      expect(await Promise.all(keys.map((key) => cache.getOrSet(key, 60, () => "again")))).toEqual(keys);
+      expect(cache.stats()).toMatchObject({ hits: 5, rebuilds: 5, redisErrors: 0 });
+      await cache.invalidate(keys);
+    });
+
     it("that throws for a slot which nobody serves costs only the cache", async () => {
       const client = connect();
       await until("it is ready", () => client.status === "ready");
