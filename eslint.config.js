@@ -26,11 +26,12 @@ export default defineConfig(
   },
   // The rooms of src, and who may enter which: imports point one way.
   ...Object.entries({
-    call: ["link", "memory", "protocol", "rebuild"],
-    link: ["call", "memory", "protocol", "rebuild"],
-    protocol: ["call", "memory", "rebuild"],
-    memory: ["call", "rebuild"],
-    rebuild: ["memory"],
+    call: ["link", "look", "memory", "protocol", "rebuild"],
+    link: ["call", "look", "memory", "protocol", "rebuild"],
+    protocol: ["call", "look", "memory", "rebuild"],
+    memory: ["call", "look", "rebuild"],
+    rebuild: ["look", "memory"],
+    look: ["rebuild"],
   }).map(([room, others]) => ({
     files: [`src/${room}/**`],
     rules: {

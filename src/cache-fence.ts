@@ -9,11 +9,13 @@ import { untilAborted } from "./call/until-aborted.js";
 import type { StoredValue } from "./call/stored-value.js";
 import type { ValueCodec } from "./call/value-codec.js";
 import { createValueCodec } from "./call/value-codec.js";
-import { withKey } from "./errors.js";
+import { asError, withKey } from "./errors.js";
 import type { CacheFenceStats } from "./events.js";
 import { Callers, Reporter } from "./events.js";
 import type { RedisClient } from "./link/redis-client.js";
 import { RedisFault } from "./link/redis-link.js";
+import type { Found, Look, Looker } from "./look/found.js";
+import { Looks } from "./look/looks.js";
 import { Copies } from "./memory/copies.js";
 import { Leases } from "./memory/leases.js";
 import type {
@@ -44,15 +46,13 @@ import {
 } from "./options.js";
 import { Conversation } from "./protocol/conversation.js";
 import type { Way } from "./protocol/conversation.js";
-import type { Entry, StoredEntry } from "./protocol/entry.js";
+import type { Entry } from "./protocol/entry.js";
 import { explainForeignType } from "./protocol/foreign-keys.js";
 import type { KeyNames } from "./protocol/key-names.js";
-import { KeyNaming, tagKeyOf } from "./protocol/key-names.js";
-import type { Read } from "./protocol/reader.js";
-import { Reader, STATE } from "./protocol/reader.js";
+import { KeyNaming } from "./protocol/key-names.js";
+import { Reader } from "./protocol/reader.js";
 import { RebuildLock } from "./protocol/rebuild-lock.js";
 import type { EncodedEntry } from "./protocol/steps.js";
-import { Tags } from "./protocol/tags.js";
 import type { Passenger } from "./rebuild/flight.js";
 import { Flights } from "./rebuild/flights.js";
 import type { Outcome } from "./rebuild/outcome.js";
@@ -61,10 +61,7 @@ import type { Runtime } from "./runtime.js";
 import { bound, systemRuntime } from "./runtime.js";
 
 /** One `getOrSet` under way. */
-interface Call {
-  readonly key: string;
-  readonly names: KeyNames;
-  readonly options: ResolvedCallOptions;
+interface Call extends Looker {
   ttl: Source["ttl"];
   recompute: Source["recompute"];
   /** Called as soon as it is known that its own recompute is not called now. */
@@ -73,47 +70,19 @@ interface Call {
   beforeClaim: (() => void) | undefined;
   /** When it began, on the line of moments; the last of them, where it is many. */
   began: number;
-  /** What its tags stood at when it last looked; undefined if that failed. */
-  tags: string | undefined;
   /**
    * When it began, by the monotonic clock; its patience counts from there, its own read included. It is the beginning of its
    * turn, for a clock at each hit would be felt: so it waits less than it may by as long as that turn has run, and never more.
    */
   askedMs: number;
-  /** It has looked, and found nothing that would do, or nothing that is not due. */
-  hasBoarded: boolean;
   /** What it has found already: with the others of its list or crowd, or a copy that is due. */
   look: Look | undefined;
-  /** Something has been seen of Redis, and so of what others have done: whoever comes now comes after it. */
-  hasLooked: boolean;
   /** Those that came after it in its tick and are like it. */
   crowd: Crowd | undefined;
-  /** Where it is that of a crowd: it has no recompute of its own. */
-  callers: Callers | undefined;
   /** The copy that it is to be served has been drawn for, and is due. */
   isDue: boolean;
   /** It has been served, and its refresh goes on in the background. */
   isRefreshing: boolean;
-  /** A `peek`: it leaves nothing behind in Redis. */
-  readonly isOnlyLooking: boolean;
-  /** What its last look came to. A flight that fares no better tells of it. */
-  fault: unknown;
-}
-
-/** An entry that may be served, with this caller's own value of it. */
-interface Found {
-  readonly entry: Entry<StoredValue>;
-  readonly value: unknown;
-  readonly source: "memory" | "redis";
-  readonly servableUntilSeconds: number;
-  /** When it was found servable, in server time. */
-  readonly atSeconds: number;
-}
-
-/** What a look found: what may be served, or else what is there all the same. */
-interface Look {
-  readonly found: Found | undefined;
-  readonly atHand: Entry<StoredValue> | undefined;
 }
 
 /**
@@ -125,8 +94,7 @@ interface Look {
  * cannot give up.
  */
 interface Crowd {
-  readonly call: Call;
-  readonly callers: Callers;
+  readonly call: Call & { readonly callers: Callers };
   readonly end: Promise<CrowdEnd>;
 }
 
@@ -138,9 +106,6 @@ interface CrowdEnd {
   isUntaken: boolean;
 }
 
-// No state looks like it, so no entry has it.
-const NO_STATE = "?";
-const NOTHING: Look = { found: undefined, atHand: undefined };
 // So many fences are under way at once: more would only wait for their own replies.
 const FENCES_AT_ONCE = 1000;
 
@@ -164,7 +129,7 @@ export class CacheFence {
   readonly #reporter: Reporter;
   readonly #reader: Reader<StoredValue>;
   readonly #copies: Copies | undefined;
-  readonly #tags: Tags;
+  readonly #looks: Looks;
   readonly #flights: Flights;
   #isClosed = false;
 
@@ -192,8 +157,16 @@ export class CacheFence {
     this.#codec = createValueCodec(serializer, deserializer, { freezes: this.#options.freezesValues });
     const open = (key: string, bytes: Buffer): StoredValue => this.#codec.open(key, bytes);
     this.#reader = new Reader(this.#way, open);
-    this.#tags = new Tags(this.#way);
     this.#copies = this.#makeCopies();
+    this.#looks = new Looks({
+      way: this.#way,
+      naming: this.#naming,
+      reader: this.#reader,
+      copies: this.#copies,
+      reporter: this.#reporter,
+      runtime,
+      options: this.#options,
+    });
     this.#flights = new Flights({
       lock: new RebuildLock(this.#conversation, this.#way, leaseMs),
       reader: this.#reader,
@@ -263,7 +236,7 @@ export class CacheFence {
   ): Promise<T> {
     try {
       const resolved = this.#check(key, ttl, recompute, options);
-      const copy = resolved.signal?.aborted === true ? undefined : this.#copy(key, resolved);
+      const copy = resolved.signal?.aborted === true ? undefined : this.#looks.copy(key, resolved);
       const isDue = copy !== undefined && this.#isDue(copy, resolved);
       if (copy !== undefined && !isDue) return Promise.resolve(this.#hit(key, copy, copy.atSeconds) as T);
       return this.#begin(key, ttl, recompute, resolved, copy, valueOf) as Promise<T>;
@@ -284,7 +257,7 @@ export class CacheFence {
   ): Promise<CachedEntry<T>> {
     try {
       const resolved = this.#check(key, ttl, recompute, options);
-      const copy = resolved.signal?.aborted === true ? undefined : this.#copy(key, resolved);
+      const copy = resolved.signal?.aborted === true ? undefined : this.#looks.copy(key, resolved);
       const isDue = copy !== undefined && this.#isDue(copy, resolved);
       if (copy !== undefined && !isDue)
         return Promise.resolve(this.#served(key, copy, copy.atSeconds) as CachedEntry<T>);
@@ -326,9 +299,7 @@ export class CacheFence {
       const names = this.#naming.namesOf(key);
       return this.#call(names, ttl, recompute, tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) });
     });
-    const hold = (): void => this.#way.links.any.holdBack();
-    hold();
-    const looking = this.#lookAll(calls);
+    const looking = this.#looks.all(calls);
     const looks = await (shared.signal === undefined ? looking : untilAborted(shared.signal, () => looking));
     const values = new Map<I, T>();
     const missing: { readonly item: I; readonly call: Call; readonly look: Look | Error }[] = [];
@@ -354,6 +325,7 @@ export class CacheFence {
       source,
       this.#runtime,
     );
+    const hold = (): void => this.#way.links.any.holdBack();
     batch.onAnswer = hold;
     const answering = missing.map(({ item, call, look }) => {
       call.recompute = () => batch.ask(item);
@@ -368,48 +340,6 @@ export class CacheFence {
       values.set(missing[index]!.item, one.value as T);
     });
     return values;
-  }
-
-  /**
-   * A look for each of a list, or why there is none. Those that need no more than a read from one server share a promise.
-   * Never rejects, so nobody need wait for it when its caller has left.
-   */
-  async #lookAll(calls: readonly Call[]): Promise<(Look | Error)[]> {
-    const { links, clock } = this.#way;
-    const looks: (Look | Error)[] = [];
-    const together: number[] = [];
-    const alone: Promise<unknown>[] = [];
-    calls.forEach((call, index) => {
-      let copy: Look | undefined;
-      try {
-        copy = this.#copied(call);
-      } catch (error) {
-        // A store of the user's that throws.
-        looks[index] = asError(error);
-        return;
-      }
-      if (copy !== undefined) looks[index] = copy;
-      else if (!links.areMany && call.options.tags.length === 0) together.push(index);
-      else
-        alone.push(
-          this.#look(call)
-            .then((look) => (looks[index] = look))
-            .catch((error: unknown) => (looks[index] = asError(error))),
-        );
-    });
-    const reads = together.map((index) => {
-      const { names } = calls[index]!;
-      return { read: this.#readOf(names), about: names };
-    });
-    const found: (StoredEntry<StoredValue> | Error)[] = [];
-    await this.#reader.all(reads, (place, entry) => (found[place] = entry));
-    if (!clock.isSettled) await clock.settle();
-    together.forEach((index, place) => {
-      const entry = found[place];
-      looks[index] = entry instanceof Error ? this.#unseen(calls[index]!, entry) : this.#judge(calls[index]!, entry);
-    });
-    await Promise.all(alone);
-    return looks;
   }
 
   async #answerInList(call: Call, look: Look | Error): Promise<unknown> {
@@ -473,7 +403,7 @@ export class CacheFence {
     const first = isLikeOthers ? (this.#reader.firstInTick(names) as Call | undefined) : undefined;
     if (first !== undefined && !first.hasLooked) {
       const crowd = (first.crowd ??= this.#gather(names));
-      crowd.callers.add();
+      crowd.call.callers.add();
       crowd.call.began = ++this.#moment;
       return crowd.end.then((end) => this.#disperse(crowd, end, ttl, recompute, as));
     }
@@ -488,17 +418,16 @@ export class CacheFence {
 
   /** Its end is never without somebody who waits for it: whoever gathers a crowd joins it in the same turn. */
   #gather(names: KeyNames): Crowd {
-    const call = this.#call(names, 1, ignore, this.#options.perCall);
-    const callers = (call.callers = new Callers());
-    return { call, callers, end: this.#endOf(call) };
+    const call = { ...this.#call(names, 1, ignore, this.#options.perCall), callers: new Callers() };
+    return { call, end: this.#endOf(call) };
   }
 
   async #endOf(call: Call): Promise<CrowdEnd> {
     try {
-      const look = await this.#ask(call);
+      const look = await this.#looks.ask(call);
       if (look.found !== undefined) return { look, outcome: undefined, isUntaken: true };
       const outcome = await this.#board(call, undefined, look.atHand, ignore);
-      if (outcome?.madeBy !== "this process, without Redis") this.#reportFault(call);
+      if (outcome?.madeBy !== "this process, without Redis") this.#looks.reportFault(call);
       if (outcome !== undefined && outcome.entry === undefined) throw outcome.failure;
       return { look: undefined, outcome, isUntaken: false };
     } catch (error) {
@@ -519,7 +448,7 @@ export class CacheFence {
     let found = look?.found;
     let isDue = false;
     if (found !== undefined) {
-      if (!end.isUntaken) found = this.#servable(key, found.entry, options, found.source, found.atSeconds);
+      if (!end.isUntaken) found = this.#looks.servable(key, found.entry, options, found.source, found.atSeconds);
       end.isUntaken = false;
       isDue = found !== undefined && this.#isDue(found, options);
       if (found !== undefined && !isDue) return as(this.#served(key, found, found.atSeconds));
@@ -570,9 +499,9 @@ export class CacheFence {
   /** The first look, and all that a hit from Redis is: one promise, where a loop of awaits has four. */
   #serve<R>(call: Call, as: (entry: CachedEntry<unknown>) => R, onLeaving: (leave: () => void) => void): Promise<R> {
     if (call.look !== undefined) return this.#run(call, as, onLeaving);
-    return this.#fetch(call).then(
+    return this.#looks.fetch(call).then(
       (stored): R | Promise<R> => {
-        const look = this.#judge(call, stored);
+        const look = this.#looks.judge(call, stored);
         const { found } = look;
         // A caller that has left meanwhile has no hit. Nobody hears of it: its promise is settled.
         call.options.signal?.throwIfAborted();
@@ -582,7 +511,7 @@ export class CacheFence {
         return this.#run(call, as, onLeaving);
       },
       async (error: unknown): Promise<R> => {
-        const look = this.#unseen(call, asError(error));
+        const look = this.#looks.unseen(call, error);
         if (look instanceof Error) throw await explainForeignType(look, this.#way, call.names);
         call.look = look;
         return this.#run(call, as, onLeaving);
@@ -598,7 +527,7 @@ export class CacheFence {
   ): Promise<R> {
     try {
       for (;;) {
-        const { found, atHand } = call.look ?? (await this.#look(call));
+        const { found, atHand } = call.look ?? (await this.#looks.look(call));
         call.look = undefined;
         // A caller that has left meanwhile wants no rebuild. Nobody hears of it: its promise is settled.
         call.options.signal?.throwIfAborted();
@@ -606,7 +535,7 @@ export class CacheFence {
         call.isDue = false;
         if (found !== undefined && !isDue) return as(this.#served(call.key, found, found.atSeconds));
         const outcome = await this.#board(call, found, atHand, onLeaving);
-        if (outcome?.madeBy !== "this process, without Redis") this.#reportFault(call);
+        if (outcome?.madeBy !== "this process, without Redis") this.#looks.reportFault(call);
         if (outcome === undefined) {
           // A refresh that another makes, or that is made behind this call.
           if (found !== undefined) return as(this.#served(call.key, found));
@@ -626,158 +555,6 @@ export class CacheFence {
   /** A refresh has failed: does `staleFor` apply to the value at hand? Without it, whoever refreshes gets the error. */
   #isStillServed({ options }: Call, found: Found | undefined): found is Found {
     return found !== undefined && options.staleFor !== 0 && this.#nowSeconds() < found.servableUntilSeconds;
-  }
-
-  /** A copy that may be served, or what Redis has. */
-  async #look(call: Call): Promise<Look> {
-    return this.#copied(call) ?? (await this.#ask(call));
-  }
-
-  #ask(call: Call): Promise<Look> {
-    return this.#fetch(call).then(
-      (stored) => this.#judge(call, stored),
-      (error: unknown) => {
-        const look = this.#unseen(call, asError(error));
-        if (look instanceof Error) throw look;
-        return look;
-      },
-    );
-  }
-
-  /** What Redis has, and what the tags stand at, sent at once: in one write, and of one moment. */
-  #fetch(call: Call): Promise<StoredEntry<StoredValue>> {
-    const sent = this.#reader.inTick(call.names, () => this.#readOf(call.names));
-    // Later each acts for itself.
-    if (call.options === this.#options.perCall && !call.hasBoarded) sent.first ??= call;
-    const { reading } = sent;
-    return call.options.tags.length === 0 && this.#way.clock.isSettled ? reading : this.#fetchMore(call, reading);
-  }
-
-  async #fetchMore(call: Call, reading: Promise<StoredEntry<StoredValue>>): Promise<StoredEntry<StoredValue>> {
-    const { tags } = call.options;
-    if (tags.length > 0) [, call.tags] = await Promise.all([reading, this.#tagStates(tags, call.isOnlyLooking)]);
-    const stored = await reading;
-    const { clock } = this.#way;
-    if (!clock.isSettled) await clock.settle();
-    return stored;
-  }
-
-  #copied(call: Call): Look | undefined {
-    const copy = this.#copy(call.key, call.options);
-    if (copy === undefined) return undefined;
-    call.tags = copy.entry.tags;
-    return { found: copy, atHand: copy.entry };
-  }
-
-  /** What Redis has, in the eyes of this call. */
-  #judge(call: Call, stored: StoredEntry<StoredValue>): Look {
-    call.hasLooked = true;
-    if (stored === "corrupt")
-      this.#reportCorrupt(call.key, new TypeError("delta or expiry is no number"), call.callers);
-    if (stored === undefined || stored === "corrupt" || stored.tags !== call.tags) return NOTHING;
-    const found = this.#servable(call.key, stored, call.options, "redis", this.#nowSeconds(), call.callers);
-    return { found, atHand: stored };
-  }
-
-  /** Redis failing is like finding nothing, unless callers are to know. */
-  #unseen(call: Call, error: Error): Look | Error {
-    call.hasLooked = true;
-    if (!(error instanceof RedisFault)) return error;
-    const fault = (call.fault = error.toError(call.key));
-    call.tags = call.options.tags.length === 0 ? "" : undefined;
-    if (!this.#options.throwsOnRedisError) return NOTHING;
-    this.#reportFault(call);
-    return fault;
-  }
-
-  #reportFault(call: Call): void {
-    if (call.fault === undefined) return;
-    this.#reporter.report("cachefence:redis-error", { key: call.key, error: call.fault }, call.callers);
-    call.fault = undefined;
-  }
-
-  #readOf(names: KeyNames): Read<StoredEntry<StoredValue>> {
-    return this.#keeping(names, this.#reader.entry, isReadyToKeep);
-  }
-
-  /** A read; where the key is worth a copy, one that makes it. */
-  #keeping<T>(names: KeyNames, read: Read<T>, isKept: (content: T) => boolean): Read<T> {
-    const enlisting = this.#copies?.enlisting(names, read.fields);
-    if (enlisting === undefined) return read;
-    return {
-      ...read,
-      fetch: enlisting.fetch,
-      decode: (reply) => {
-        const content = read.decode(reply, names);
-        if (isKept(content)) enlisting.keep(content);
-        return content;
-      },
-    };
-  }
-
-  /** What the tags stand at, as entries hold it: made where it is missing, but for whoever only looks. Sent all at once. */
-  async #tagStates(tags: readonly string[], isOnlyLooking = false): Promise<string> {
-    if (tags.length === 0) return "";
-    const states = await Promise.all(
-      tags.map(async (tag) => {
-        const names = this.#naming.tagNamesOf(tag);
-        const copied = this.#copies?.get(tagKeyOf(tag), this.#runtime.monotonicMs());
-        // An entry, where a key of the user's has the name of the state: that is found out below.
-        if (typeof copied === "string") return copied;
-        try {
-          const read = (): Read<string> => this.#keeping(names, STATE, isState);
-          const state = await this.#reader.inTick(names, read).reading;
-          if (state !== "") return state;
-          return isOnlyLooking ? NO_STATE : await this.#tags.make(names);
-        } catch (error) {
-          throw await explainForeignType(error, this.#way, names);
-        }
-      }),
-    );
-    return states.join(",");
-  }
-
-  /** What this process may serve without asking Redis. */
-  #copy(key: string, options: ResolvedCallOptions): Found | undefined {
-    const copies = this.#copies;
-    if (copies === undefined) return undefined;
-    const nowMs = this.#runtime.monotonicMs();
-    const entry = copies.get(key, nowMs) as Entry<StoredValue> | undefined;
-    if (entry === undefined) return undefined;
-    let tags = "";
-    for (const tag of options.tags) {
-      const state = copies.get(tagKeyOf(tag), nowMs) as string | undefined;
-      if (state === undefined) return undefined;
-      tags = tags === "" ? state : `${tags},${state}`;
-    }
-    if (entry.tags !== tags) return undefined;
-    return this.#servable(key, entry, options, "memory", this.#way.clock.secondsAt(nowMs));
-  }
-
-  /** The value, if it can be read and is not too old even for this call's `staleFor`. */
-  #servable(
-    key: string,
-    entry: Entry<StoredValue>,
-    options: ResolvedCallOptions,
-    source: "memory" | "redis",
-    atSeconds: number,
-    callers?: Callers,
-  ): Found | undefined {
-    let value: unknown;
-    try {
-      value = entry.value.take();
-    } catch (error) {
-      this.#reportCorrupt(key, error, callers);
-      return undefined;
-    }
-    const { staleFor } = options;
-    const servableUntilSeconds =
-      staleFor === 0 ? entry.expirySeconds : entry.expirySeconds + staleForSeconds(staleFor, value);
-    return atSeconds < servableUntilSeconds ? { entry, value, source, servableUntilSeconds, atSeconds } : undefined;
-  }
-
-  #reportCorrupt(key: string, error: unknown, callers?: Callers): void {
-    this.#reporter.report("cachefence:corrupt-entry", { key, error }, callers);
   }
 
   #nowSeconds(): number {
@@ -829,7 +606,7 @@ export class CacheFence {
       servableUntilSeconds: found?.servableUntilSeconds ?? 0,
       recompute: callers === undefined ? bound(() => this.#recompute(call)) : undefined,
       beforeClaim: call.beforeClaim,
-      onStored: tags === undefined ? undefined : (keepMs) => this.#keepTags(options.tags, tags, keepMs),
+      onStored: tags === undefined ? undefined : (keepMs) => this.#looks.keepTags(options.tags, tags, keepMs),
       onWaiting,
     };
     if (found === undefined || !options.refreshesInBackground) {
@@ -870,7 +647,7 @@ export class CacheFence {
     const tags = resolvePeekOptions(options);
     const perCall = { ...this.#options.perCall, tags, staleFor: Infinity };
     const call = { ...this.#call(this.#naming.namesOf(key), 1, ignore, perCall), isOnlyLooking: true };
-    const { found } = await this.#look(call);
+    const { found } = await this.#looks.look(call);
     if (found === undefined) return undefined;
     const remaining = found.entry.expirySeconds - this.#nowSeconds();
     const source = remaining > 0 ? found.source : "stale";
@@ -923,11 +700,11 @@ export class CacheFence {
     const bytes = this.#codec.encode(key, value);
     const keepMs = wholeMs(ttlSeconds + staleForSeconds(staleFor, value));
     await this.#fence([this.#naming.namesOf(key)], async () => {
-      const states = await this.#tagStates(tags);
+      const states = await this.#looks.tagStates(tags);
       const { clock } = this.#way;
       if (!clock.isSettled) await clock.settle();
       const expirySeconds = clock.expiryAfter(ttlSeconds);
-      this.#keepTags(tags, states, keepMs);
+      this.#looks.keepTags(tags, states, keepMs);
       return { value: bytes, deltaSeconds: 0, expirySeconds, tags: states, keepMs };
     });
   }
@@ -972,13 +749,6 @@ export class CacheFence {
     }
   }
 
-  /** Lets the states of the tags outlast an entry that is stored with them. */
-  #keepTags(tags: readonly string[], states: string, keepMs: number): void {
-    if (tags.length === 0) return;
-    const each = states.split(",");
-    for (const [index, tag] of tags.entries()) this.#tags.keep(this.#naming.tagNamesOf(tag), each[index] ?? "", keepMs);
-  }
-
   /** Counters since construction. */
   stats(): CacheFenceStats {
     return this.#reporter.stats(this.#way.links.state);
@@ -1021,27 +791,12 @@ export class CacheFence {
   }
 }
 
-/** Makes an entry ready for many callers. */
-function isReadyToKeep(stored: StoredEntry<StoredValue>): boolean {
-  if (typeof stored !== "object") return false;
-  stored.value.settle();
-  return true;
-}
-
-function isState(read: string): boolean {
-  return read !== "";
-}
-
 function valueOf(entry: CachedEntry<unknown>): unknown {
   return entry.value;
 }
 
 function same<T>(entry: T): T {
   return entry;
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
 }
 
 function ignore(): undefined {

@@ -124,3 +124,7 @@ export function withKey(error: unknown, key: string): CacheFenceError {
   if (error instanceof CacheFenceError && error.key === key) return error;
   return new CacheFenceError(`${messageOf(error)}; key ${JSON.stringify(key)}`, key, { cause: error });
 }
+
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
+}

@@ -1,3 +1,4 @@
+import { asError } from "../errors.js";
 import type { Runtime } from "../runtime.js";
 import { detached } from "../runtime.js";
 import { Deliveries } from "./deliveries.js";
@@ -261,8 +262,4 @@ function strangeReply(thrown: unknown): RedisFault {
 
 function same<T>(reply: T): T {
   return reply;
-}
-
-function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

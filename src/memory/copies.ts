@@ -73,11 +73,11 @@ export class Copies {
   }
 
   /** What this process may serve of the key (of a tag: its state) without asking Redis; undefined if it must ask. */
-  get(key: string, nowMs: number): unknown {
+  get(key: string, nowMs: number, wallMs: number): unknown {
     const storeKey = this.#storeKeys.get(key) ?? this.#prefix + key;
     const found = this.#store.get(storeKey);
     if (!(found instanceof Copy) || found.reader !== this.#reader) return undefined;
-    if (found.lease.isGood(nowMs, this.#runtime.wallClockMs())) return found.content;
+    if (found.lease.isGood(nowMs, wallMs)) return found.content;
     this.#store.delete(storeKey);
     return undefined;
   }

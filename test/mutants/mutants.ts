@@ -54,7 +54,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       edit(
         "memory/copies.ts",
-        "if (found.lease.isGood(nowMs, this.#runtime.wallClockMs())) return found.content;",
+        "if (found.lease.isGood(nowMs, wallMs)) return found.content;",
         "return found.content;",
       ),
     ],
@@ -389,7 +389,7 @@ export const mutants: readonly Mutant[] = [
       edit(
         "cache-fence.ts",
         "      servableUntilSeconds: found?.",
-        "      ...{ tagsNow: () => this.#tagStates(options.tags) },\n      servableUntilSeconds: found?.",
+        "      ...{ tagsNow: () => this.#looks.tagStates(options.tags) },\n      servableUntilSeconds: found?.",
       ),
     ],
     tests: ["test/redis/tags.test.ts"],
@@ -397,13 +397,13 @@ export const mutants: readonly Mutant[] = [
   {
     name: "tags-are-not-compared-in-redis",
     takesOut: "An entry that is read is served whatever its tags stand at.",
-    edits: [edit("cache-fence.ts", " || stored.tags !== call.tags) return NOTHING;", ") return NOTHING;")],
+    edits: [edit("look/looks.ts", " || stored.tags !== looker.tags) return NOTHING;", ") return NOTHING;")],
     tests: ["test/redis/tags.test.ts"],
   },
   {
     name: "tags-are-not-compared-in-memory",
     takesOut: "A copy is served whatever its tags stand at.",
-    edits: [edit("cache-fence.ts", "    if (entry.tags !== tags) return undefined;\n", "")],
+    edits: [edit("look/looks.ts", "    if (entry.tags !== tags) return undefined;\n", "")],
     tests: ["test/redis/tags.test.ts", "test/redis/memory.test.ts"],
   },
   {

@@ -92,6 +92,34 @@ for (const major of majors) {
       },
     );
 
+    it("serve a list, by one look at the clocks; Redis is asked for the rest alone", async () => {
+      const client = connect();
+      let looks = 0;
+      const wallClockMs = (): number => (looks++, systemRuntime.wallClockMs());
+      const cache = open({}, { wallClockMs }, client);
+      await cache.getOrSet("other", 60, () => 1); // The mailbox is there.
+      const keys = ["a", "b", "c", "d", "e"];
+      const list = async (all: string[]) =>
+        [
+          ...(await cache.getOrSetMany(
+            all,
+            (key) => key,
+            60,
+            (missing) => missing.map((key) => `of ${key}`),
+          )),
+        ].flat();
+      await list(keys);
+      for (const key of keys) await warm(cache, key);
+      const { memoryHits } = cache.stats();
+      const reads = vi.spyOn(client, "hmgetBuffer");
+      looks = 0;
+      expect(await list(keys)).toEqual(keys.flatMap((key) => [key, `of ${key}`]));
+      expect([looks, cache.stats().memoryHits - memoryHits, reads.mock.calls]).toEqual([1, 5, []]);
+      expect(await list(["f", ...keys, "g"])).toEqual(["f", ...keys, "g"].flatMap((key) => [key, `of ${key}`]));
+      expect(cache.stats().memoryHits - memoryHits).toBe(10);
+      expect(reads.mock.calls.map(([key]) => key)).toEqual([`${namespace}f`, `${namespace}g`]);
+    });
+
     it("are dropped by a fence of their own process", async () => {
       const cache = open();
       await cache.set("k", 60, "old");

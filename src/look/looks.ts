@@ -1,0 +1,269 @@
+import type { StoredValue } from "../call/stored-value.js";
+import { asError } from "../errors.js";
+import type { Callers, Reporter } from "../events.js";
+import { RedisFault } from "../link/redis-link.js";
+import type { Copies } from "../memory/copies.js";
+import type { ResolvedCallOptions, ResolvedOptions } from "../options.js";
+import { staleForSeconds } from "../options.js";
+import type { Way } from "../protocol/conversation.js";
+import type { Entry, StoredEntry } from "../protocol/entry.js";
+import { explainForeignType } from "../protocol/foreign-keys.js";
+import type { KeyNames, KeyNaming } from "../protocol/key-names.js";
+import { tagKeyOf } from "../protocol/key-names.js";
+import type { Read, Reader } from "../protocol/reader.js";
+import { STATE } from "../protocol/reader.js";
+import { Tags } from "../protocol/tags.js";
+import type { Runtime } from "../runtime.js";
+import type { Found, Look, Looker } from "./found.js";
+
+// No state looks like it, so no entry has it.
+const NO_STATE = "?";
+const NOTHING: Look = { found: undefined, atHand: undefined };
+
+export interface LooksTools {
+  readonly way: Way;
+  readonly naming: KeyNaming;
+  readonly reader: Reader<StoredValue>;
+  readonly copies: Copies | undefined;
+  readonly reporter: Reporter;
+  readonly runtime: Runtime;
+  readonly options: Pick<ResolvedOptions, "perCall" | "throwsOnRedisError">;
+}
+
+/** What there is of a key before anybody rebuilds it: in memory, or in Redis, in the eyes of who looks. */
+export class Looks {
+  readonly #tools: LooksTools;
+  readonly #tags: Tags;
+
+  constructor(tools: LooksTools) {
+    this.#tools = tools;
+    this.#tags = new Tags(tools.way);
+  }
+
+  /** A copy that may be served, or what Redis has. */
+  async look(looker: Looker): Promise<Look> {
+    const { runtime } = this.#tools;
+    return this.#copied(looker, runtime.monotonicMs(), runtime.wallClockMs()) ?? this.ask(looker);
+  }
+
+  /** What Redis has. */
+  ask(looker: Looker): Promise<Look> {
+    return this.fetch(looker).then(
+      (stored) => this.judge(looker, stored),
+      (error: unknown) => {
+        const look = this.unseen(looker, error);
+        if (look instanceof Error) throw look;
+        return look;
+      },
+    );
+  }
+
+  /**
+   * Likewise for each of a list, or why that is not known. What Redis is asked for leaves in one write; those that need no more
+   * than a read from one server share a promise. Never rejects, so nobody need wait for it when its caller has left.
+   */
+  async all(lookers: readonly Looker[]): Promise<(Look | Error)[]> {
+    const { way, runtime, reader } = this.#tools;
+    const looks: (Look | Error)[] = [];
+    const together: number[] = [];
+    const alone: Promise<unknown>[] = [];
+    way.links.any.holdBack();
+    // One moment for all: to read both clocks for each is a quarter of what a copy costs.
+    const nowMs = runtime.monotonicMs();
+    const wallMs = runtime.wallClockMs();
+    lookers.forEach((looker, index) => {
+      let copy: Look | undefined;
+      try {
+        copy = this.#copied(looker, nowMs, wallMs);
+      } catch (error) {
+        // A store of the user's that throws.
+        looks[index] = asError(error);
+        return;
+      }
+      if (copy !== undefined) looks[index] = copy;
+      else if (!way.links.areMany && looker.options.tags.length === 0) together.push(index);
+      else
+        alone.push(
+          this.ask(looker)
+            .then((look) => (looks[index] = look))
+            .catch((error: unknown) => (looks[index] = asError(error))),
+        );
+    });
+    const reads = together.map((index) => {
+      const { names } = lookers[index]!;
+      return { read: this.#readOf(names), about: names };
+    });
+    const found: (StoredEntry<StoredValue> | Error)[] = [];
+    await reader.all(reads, (place, entry) => (found[place] = entry));
+    if (!way.clock.isSettled) await way.clock.settle();
+    together.forEach((index, place) => {
+      const entry = found[place];
+      const looker = lookers[index]!;
+      looks[index] = entry instanceof Error ? this.unseen(looker, entry) : this.judge(looker, entry);
+    });
+    await Promise.all(alone);
+    return looks;
+  }
+
+  /** What Redis has, and what the tags stand at, sent at once: in one write, and of one moment. */
+  fetch(looker: Looker): Promise<StoredEntry<StoredValue>> {
+    const { reader, way, options } = this.#tools;
+    const sent = reader.inTick(looker.names, () => this.#readOf(looker.names));
+    // Later each acts for itself.
+    if (looker.options === options.perCall && !looker.hasBoarded) sent.first ??= looker;
+    const { reading } = sent;
+    return looker.options.tags.length === 0 && way.clock.isSettled ? reading : this.#fetchMore(looker, reading);
+  }
+
+  async #fetchMore(looker: Looker, reading: Promise<StoredEntry<StoredValue>>): Promise<StoredEntry<StoredValue>> {
+    const { tags } = looker.options;
+    if (tags.length > 0) [, looker.tags] = await Promise.all([reading, this.tagStates(tags, looker.isOnlyLooking)]);
+    const stored = await reading;
+    const { clock } = this.#tools.way;
+    if (!clock.isSettled) await clock.settle();
+    return stored;
+  }
+
+  /** What was fetched, in the eyes of this looker. */
+  judge(looker: Looker, stored: StoredEntry<StoredValue>): Look {
+    looker.hasLooked = true;
+    const { key, options, callers } = looker;
+    if (stored === "corrupt") this.#reportCorrupt(key, new TypeError("delta or expiry is no number"), callers);
+    if (stored === undefined || stored === "corrupt" || stored.tags !== looker.tags) return NOTHING;
+    const found = this.servable(key, stored, options, "redis", this.#tools.way.clock.nowSeconds(), callers);
+    return { found, atHand: stored };
+  }
+
+  /** Redis failing is like finding nothing, unless callers are to know. */
+  unseen(looker: Looker, thrown: unknown): Look | Error {
+    looker.hasLooked = true;
+    const error = asError(thrown);
+    if (!(error instanceof RedisFault)) return error;
+    const fault = (looker.fault = error.toError(looker.key));
+    looker.tags = looker.options.tags.length === 0 ? "" : undefined;
+    if (!this.#tools.options.throwsOnRedisError) return NOTHING;
+    this.reportFault(looker);
+    return fault;
+  }
+
+  /** Tells of what the last look came to, if nobody has yet. */
+  reportFault(looker: Looker): void {
+    if (looker.fault === undefined) return;
+    this.#tools.reporter.report("cachefence:redis-error", { key: looker.key, error: looker.fault }, looker.callers);
+    looker.fault = undefined;
+  }
+
+  /** What this process may serve without asking Redis. */
+  copy(key: string, options: ResolvedCallOptions): Found | undefined {
+    const { copies, runtime } = this.#tools;
+    if (copies === undefined) return undefined;
+    return this.#copyIn(copies, key, options, runtime.monotonicMs(), runtime.wallClockMs());
+  }
+
+  #copied(looker: Looker, nowMs: number, wallMs: number): Look | undefined {
+    const { copies } = this.#tools;
+    const found = copies && this.#copyIn(copies, looker.key, looker.options, nowMs, wallMs);
+    if (found === undefined) return undefined;
+    looker.tags = found.entry.tags;
+    return { found, atHand: found.entry };
+  }
+
+  #copyIn(copies: Copies, key: string, options: ResolvedCallOptions, nowMs: number, wallMs: number): Found | undefined {
+    const entry = copies.get(key, nowMs, wallMs) as Entry<StoredValue> | undefined;
+    if (entry === undefined) return undefined;
+    let tags = "";
+    for (const tag of options.tags) {
+      const state = copies.get(tagKeyOf(tag), nowMs, wallMs) as string | undefined;
+      if (state === undefined) return undefined;
+      tags = tags === "" ? state : `${tags},${state}`;
+    }
+    if (entry.tags !== tags) return undefined;
+    return this.servable(key, entry, options, "memory", this.#tools.way.clock.secondsAt(nowMs));
+  }
+
+  /** The value, if it can be read and is not too old even for this call's `staleFor`. */
+  servable(
+    key: string,
+    entry: Entry<StoredValue>,
+    { staleFor }: ResolvedCallOptions,
+    source: "memory" | "redis",
+    atSeconds: number,
+    callers?: Callers,
+  ): Found | undefined {
+    let value: unknown;
+    try {
+      value = entry.value.take();
+    } catch (error) {
+      this.#reportCorrupt(key, error, callers);
+      return undefined;
+    }
+    const servableUntilSeconds =
+      staleFor === 0 ? entry.expirySeconds : entry.expirySeconds + staleForSeconds(staleFor, value);
+    return atSeconds < servableUntilSeconds ? { entry, value, source, servableUntilSeconds, atSeconds } : undefined;
+  }
+
+  /** What the tags stand at, as entries hold it: made where it is missing, but for whoever only looks. Sent all at once. */
+  async tagStates(tags: readonly string[], isOnlyLooking = false): Promise<string> {
+    if (tags.length === 0) return "";
+    const { copies, runtime, naming, reader, way } = this.#tools;
+    const states = await Promise.all(
+      tags.map(async (tag) => {
+        const names = naming.tagNamesOf(tag);
+        const copied = copies?.get(tagKeyOf(tag), runtime.monotonicMs(), runtime.wallClockMs());
+        // An entry, where a key of the user's has the name of the state: that is found out below.
+        if (typeof copied === "string") return copied;
+        try {
+          const read = (): Read<string> => this.#keeping(names, STATE, isState);
+          const state = await reader.inTick(names, read).reading;
+          if (state !== "") return state;
+          return isOnlyLooking ? NO_STATE : await this.#tags.make(names);
+        } catch (error) {
+          throw await explainForeignType(error, way, names);
+        }
+      }),
+    );
+    return states.join(",");
+  }
+
+  /** Lets the states of the tags outlast an entry that is stored with them. */
+  keepTags(tags: readonly string[], states: string, keepMs: number): void {
+    if (tags.length === 0) return;
+    const { naming } = this.#tools;
+    const each = states.split(",");
+    for (const [index, tag] of tags.entries()) this.#tags.keep(naming.tagNamesOf(tag), each[index] ?? "", keepMs);
+  }
+
+  #readOf(names: KeyNames): Read<StoredEntry<StoredValue>> {
+    return this.#keeping(names, this.#tools.reader.entry, isReadyToKeep);
+  }
+
+  /** A read; where the key is worth a copy, one that makes it. */
+  #keeping<T>(names: KeyNames, read: Read<T>, isKept: (content: T) => boolean): Read<T> {
+    const enlisting = this.#tools.copies?.enlisting(names, read.fields);
+    if (enlisting === undefined) return read;
+    return {
+      ...read,
+      fetch: enlisting.fetch,
+      decode: (reply) => {
+        const content = read.decode(reply, names);
+        if (isKept(content)) enlisting.keep(content);
+        return content;
+      },
+    };
+  }
+
+  #reportCorrupt(key: string, error: unknown, callers?: Callers): void {
+    this.#tools.reporter.report("cachefence:corrupt-entry", { key, error }, callers);
+  }
+}
+
+/** Makes an entry ready for many callers. */
+function isReadyToKeep(stored: StoredEntry<StoredValue>): boolean {
+  if (typeof stored !== "object") return false;
+  stored.value.settle();
+  return true;
+}
+
+function isState(read: string): boolean {
+  return read !== "";
+}
