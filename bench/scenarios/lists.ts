@@ -1,7 +1,9 @@
+import { bareHmget } from "../contenders/bare-hmget.js";
 import { barePipeline } from "../contenders/bare-pipeline.js";
 import { bentocache } from "../contenders/bentocache.js";
 import { cacheable } from "../contenders/cacheable.js";
 import { cachefence } from "../contenders/cachefence.js";
+import { cachefenceMemory } from "../contenders/cachefence-memory.js";
 import type { Contender } from "../contender.js";
 import { countCommands, totalOf } from "../harness/command-counter.js";
 import { type Fleet, startFleets } from "../harness/fleet.js";
@@ -26,10 +28,13 @@ interface Way {
 
 const ways: readonly Way[] = [
   { name: "pipeline of GETs", contender: barePipeline, asList: true },
+  { name: "pipeline of HMGETs", contender: bareHmget, asList: true },
   { name: "bentocache: 100 getOrSet", contender: bentocache, asList: false },
   { name: "cacheable: getMany, setMany", contender: cacheable, asList: true },
   { name: "cachefence: 100 getOrSet", contender: cachefence, asList: false },
   { name: "cachefence: getOrSetMany", contender: cachefence, asList: true },
+  { name: "from memory: 100 getOrSet", contender: cachefenceMemory, asList: false },
+  { name: "from memory: getOrSetMany", contender: cachefenceMemory, asList: true },
 ];
 const reference = "cachefence: 100 getOrSet";
 
@@ -83,8 +88,8 @@ async function run({ url, short, contenders, ...context }: RunContext): Promise<
     for (const way of chosen) {
       showProgress(`lists: counting the commands of ${way.name}`);
       const fleet = fleets.get(way.contender)!;
-      // The first brings what connections cost, and fills the keys that are then warm.
-      await readLists(fleet, way, [listOf(way, "warm")]);
+      // The first brings what connections cost, and fills the keys that are then warm. Copies are made at the second read.
+      await readLists(fleet, way, [listOf(way, "warm"), listOf(way, "warm")]);
       const ofCold = await countCommands(url, () => readLists(fleet, way, [listOf(way, "counted")]));
       const ofWarm = await countCommands(url, () => readLists(fleet, way, [listOf(way, "warm")]));
       Object.assign(cold.get(way.name)!, {
@@ -165,8 +170,8 @@ function tables({ rounds, items, recomputeMs, rows }: ListsOutcome): Table[] {
       notes: [
         `One process, one list after the other, 300 B an item; recompute takes ${recomputeMs} ms, of one item or of many. x 100`,
         "getOrSet: how many times as fast as cachefence with a call for each item in one Promise.all. Writes: buffers handed to",
-        "the system for a list. bentocache has no call for a list; the pipeline and cacheable have no lock: what two processes",
-        "miss at once both recompute.",
+        "the system for a list. bentocache has no call for a list; the pipelines and cacheable have no lock: what two processes",
+        "miss at once both recompute. From memory: cachefence with memory and an object of its own for each caller.",
       ],
     },
   ];

@@ -91,31 +91,40 @@ export class RedisLink {
   }
 
   /**
-   * Many reads, with one promise for all, for one for each is a good part of their cost. `land` is called once for each, with
-   * what its reply means or what it failed of: a reply after the deadline is not heard. Never rejects.
+   * Reads the same of many. One promise for all: one for each is a good part of what a read costs. `land` is called once for
+   * each, with what its reply means or what it failed of: a reply after the deadline is not heard. Never rejects.
    */
   readAll<A, T, R>(
-    reads: readonly { readonly read: Read<A, T, R>; readonly about: A }[],
+    { fetch, decode }: Read<A, T, R>,
+    all: readonly A[],
     land: (index: number, content: R | Error) => void,
   ): Promise<void> {
-    const refusal = this.#refusal();
     return new Promise((resolve) => {
-      let left = reads.length;
-      reads.forEach(({ read, about }, index) => {
-        let hasLanded = false;
-        const end = (content: R | Error): void => {
-          if (hasLanded) return;
-          hasLanded = true;
-          land(index, content);
-          if (--left === 0) resolve();
-        };
-        if (refusal !== undefined) {
-          end(refusal);
-          return;
-        }
+      const hasLanded: boolean[] = [];
+      let left = all.length;
+      const end = (index: number, content: R | Error): void => {
+        if (hasLanded[index]) return;
+        hasLanded[index] = true;
+        land(index, content);
+        if (--left === 0) resolve();
+      };
+      const endAll = (reason: Error): void => all.forEach((_, index) => end(index, reason));
+      const refusal = this.#refusal();
+      if (refusal !== undefined || left === 0) {
+        endAll(refusal!);
+        resolve();
+        return;
+      }
+      const tick = this.#ticks.current();
+      all.forEach((about, index) => {
         this.#writes.beforeRead(this.#ticks.out);
-        const sent = this.#hand(read.fetch, about);
-        this.#follow(sent, read.decode, about, end, end);
+        const reply = this.#hand(fetch, about);
+        // They have one deadline.
+        const place = this.#ticks.wait(tick, index === 0 ? endAll : ignore);
+        reply.then(
+          (value) => end(index, this.#meaning(tick, place, value, decode, about)),
+          (error: unknown) => end(index, this.#failed(tick, place, asError(error))),
+        );
       });
     });
   }
@@ -185,25 +194,31 @@ export class RedisLink {
     const place = this.#ticks.wait(tick, fail);
     reply.then(
       (value) => {
-        this.#answered(tick, place);
-        if (isQueued(value)) {
-          // It is in the application's transaction now, and happens, or does not, with that.
-          fail(transactionFault());
-          return;
-        }
-        let content: R;
-        try {
-          content = decode(value, about);
-        } catch (thrown) {
-          fail(strangeReply(thrown));
-          return;
-        }
-        succeed(content);
+        const content = this.#meaning(tick, place, value, decode, about);
+        if (content instanceof Error) fail(content);
+        else succeed(content);
       },
       (error: unknown) => {
         fail(this.#failed(tick, place, asError(error)));
       },
     );
+  }
+
+  #meaning<A, T, R>(
+    tick: OpenTick,
+    place: number,
+    value: T,
+    decode: (reply: T, about: A) => R,
+    about: A,
+  ): R | RedisFault {
+    this.#answered(tick, place);
+    // It is in the application's transaction now, and happens, or does not, with that.
+    if (isQueued(value)) return transactionFault();
+    try {
+      return decode(value, about);
+    } catch (thrown) {
+      return strangeReply(thrown);
+    }
   }
 
   // Runs before anything that waits for the reply.
@@ -262,4 +277,8 @@ function strangeReply(thrown: unknown): RedisFault {
 
 function same<T>(reply: T): T {
   return reply;
+}
+
+function ignore(): undefined {
+  return undefined;
 }

@@ -60,10 +60,11 @@ export class Looks {
 
   /**
    * Likewise for each of a list, or why that is not known. What Redis is asked for leaves in one write; those that need no more
-   * than a read from one server share a promise. Never rejects, so nobody need wait for it when its caller has left.
+   * than a plain read from one server share a promise. Never rejects, so nobody need wait for it when its caller has left.
    */
   async all(lookers: readonly Looker[]): Promise<(Look | Error)[]> {
-    const { way, runtime, reader } = this.#tools;
+    const { way, runtime, reader, copies } = this.#tools;
+    const arePlain = copies === undefined && !way.links.areMany;
     const looks: (Look | Error)[] = [];
     const together: number[] = [];
     const alone: Promise<unknown>[] = [];
@@ -81,7 +82,7 @@ export class Looks {
         return;
       }
       if (copy !== undefined) looks[index] = copy;
-      else if (!way.links.areMany && looker.options.tags.length === 0) together.push(index);
+      else if (arePlain && looker.options.tags.length === 0) together.push(index);
       else
         alone.push(
           this.ask(looker)
@@ -89,18 +90,18 @@ export class Looks {
             .catch((error: unknown) => (looks[index] = asError(error))),
         );
     });
-    const reads = together.map((index) => {
-      const { names } = lookers[index]!;
-      return { read: this.#readOf(names), about: names };
-    });
-    const found: (StoredEntry<StoredValue> | Error)[] = [];
-    await reader.all(reads, (place, entry) => (found[place] = entry));
-    if (!way.clock.isSettled) await way.clock.settle();
-    together.forEach((index, place) => {
-      const entry = found[place];
-      const looker = lookers[index]!;
-      looks[index] = entry instanceof Error ? this.unseen(looker, entry) : this.judge(looker, entry);
-    });
+    if (together.length > 0) {
+      const found: (StoredEntry<StoredValue> | Error)[] = [];
+      const names = together.map((index) => lookers[index]!.names);
+      await reader.all(names, (place, entry) => (found[place] = entry));
+      if (!way.clock.isSettled) await way.clock.settle();
+      const atSeconds = way.clock.nowSeconds();
+      together.forEach((index, place) => {
+        const entry = found[place];
+        const looker = lookers[index]!;
+        looks[index] = entry instanceof Error ? this.unseen(looker, entry) : this.judge(looker, entry, atSeconds);
+      });
+    }
     await Promise.all(alone);
     return looks;
   }
@@ -125,12 +126,12 @@ export class Looks {
   }
 
   /** What was fetched, in the eyes of this looker. */
-  judge(looker: Looker, stored: StoredEntry<StoredValue>): Look {
+  judge(looker: Looker, stored: StoredEntry<StoredValue>, atSeconds = this.#tools.way.clock.nowSeconds()): Look {
     looker.hasLooked = true;
     const { key, options, callers } = looker;
     if (stored === "corrupt") this.#reportCorrupt(key, new TypeError("delta or expiry is no number"), callers);
     if (stored === undefined || stored === "corrupt" || stored.tags !== looker.tags) return NOTHING;
-    const found = this.servable(key, stored, options, "redis", this.#tools.way.clock.nowSeconds(), callers);
+    const found = this.servable(key, stored, options, "redis", atSeconds, callers);
     return { found, atHand: stored };
   }
 

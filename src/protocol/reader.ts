@@ -70,15 +70,11 @@ export class Reader<V> {
     return sent?.reader === this && sent.mark === mark;
   }
 
-  /** Many reads from one server: `land` is given what each came to, or what it failed of. */
-  async all<T>(
-    reads: readonly { readonly read: Read<T>; readonly about: KeyNames }[],
-    land: (index: number, content: T | Error) => void,
-  ): Promise<void> {
-    if (reads.length === 0) return;
+  /** Reads many entries of one server: `land` is given each, or what it failed of. */
+  async all(names: readonly KeyNames[], land: (index: number, entry: StoredEntry<V> | Error) => void): Promise<void> {
     const link = this.#way.links.any;
     this.#sampleClock(link.tick());
-    await link.readAll(reads, land);
+    await link.readAll(this.entry, names, land);
   }
 
   #sampleClock({ reads, sentMs }: Tick): void {

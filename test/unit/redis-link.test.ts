@@ -174,10 +174,9 @@ describe("a reply", () => {
     const { runtime, link } = setUp();
     const replies = [deferred<unknown>(), deferred<unknown>(), deferred<unknown>()];
     const read = { fetch: (_: unknown, place: number) => replies[place]!.promise, decode: (reply: unknown) => [reply] };
-    const reads = replies.map((_, about) => ({ read, about }));
     const landed: [number, unknown][] = [];
     let isOver = false;
-    void link.readAll(reads, (index, read) => landed.push([index, read])).then(() => (isOver = true));
+    void link.readAll(read, [0, 1, 2], (index, content) => landed.push([index, content])).then(() => (isOver = true));
     replies[1]!.resolve("second");
     await settle();
     expect(landed).toEqual([[1, ["second"]]]);
