@@ -5,7 +5,7 @@ import type { GetOrSetOptions } from "./options.js";
 import { requireObject } from "./checks.js";
 import { checkDefinition, checkRecompute, checkReturnedTtl, checkTtl } from "./options.js";
 
-/** A definition, ready for use. */
+/** A definition, ready for use: an object of functions, which may be taken apart. */
 export class Defined<A, T> {
   readonly #cache: CacheFence;
   readonly #definition: OneDefinition<A, T> | ManyDefinition<A, T>;
@@ -28,12 +28,10 @@ export class Defined<A, T> {
   }
 
   /** The key of this argument. */
-  key(arg: A): string {
-    return this.#definition.key(arg);
-  }
+  readonly key = (arg: A): string => this.#definition.key(arg);
 
   /** {@link CacheFence.getOrSet} */
-  async get(arg: A, options?: DefinedOptions): Promise<T> {
+  readonly get = async (arg: A, options?: DefinedOptions): Promise<T> => {
     const { recompute } = this.#definition;
     if (recompute === undefined) return (await this.getMany([arg], options)).get(arg) as T;
     const ttl = this.#ttlOf(arg);
@@ -42,10 +40,10 @@ export class Defined<A, T> {
       ...options,
       tags: this.#tagsOf(arg),
     });
-  }
+  };
 
   /** {@link CacheFence.getOrSetMany} */
-  async getMany(args: Iterable<A>, options?: DefinedOptions): Promise<Map<A, T>> {
+  readonly getMany = async (args: Iterable<A>, options?: DefinedOptions): Promise<Map<A, T>> => {
     const { ttl, recompute, recomputeMany } = this.#definition;
     const many = recomputeMany ?? ((missing: A[], context: RecomputeContext) => eachOf(missing, context, recompute));
     return this.#cache.getOrSetMany<A, T>(args, (arg) => this.key(arg), ttl, many, {
@@ -53,26 +51,26 @@ export class Defined<A, T> {
       ...options,
       tags: (arg) => this.#tagsOf(arg),
     });
-  }
+  };
 
   /** {@link CacheFence.set}; {@link CacheFence.invalidate}, where `ttl` says of this value that it is not to be cached. */
-  async set(arg: A, value: T): Promise<void> {
+  readonly set = async (arg: A, value: T): Promise<void> => {
     const { ttl } = this.#definition;
     const { staleFor } = this.#options;
     const seconds = typeof ttl === "number" ? ttl : checkReturnedTtl(ttl(value, arg));
     if (seconds === 0) return this.invalidate(arg);
     return this.#cache.set(this.key(arg), seconds, value, { tags: this.#tagsOf(arg), staleFor });
-  }
+  };
 
   /** {@link CacheFence.invalidate} */
-  async invalidate(...args: readonly A[]): Promise<void> {
+  readonly invalidate = async (...args: readonly A[]): Promise<void> => {
     return this.#cache.invalidate(args.map((arg) => this.key(arg)));
-  }
+  };
 
   /** {@link CacheFence.peek} */
-  async peek(arg: A): Promise<CachedEntry<T> | undefined> {
+  readonly peek = async (arg: A): Promise<CachedEntry<T> | undefined> => {
     return this.#cache.peek<T>(this.key(arg), { tags: this.#tagsOf(arg) });
-  }
+  };
 
   #ttlOf(arg: A): number | ((value: T) => number) {
     const { ttl } = this.#definition;

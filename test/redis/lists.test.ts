@@ -293,6 +293,19 @@ for (const major of majors) {
         expect(recompute).toHaveBeenCalledTimes(3);
       });
 
+      it("may be taken apart", async () => {
+        const { key, get, getMany, set, invalidate, peek } = open().define({
+          key: keyOf,
+          ttl: 60,
+          recompute: (id: number) => ({ id }),
+        });
+        expect([key(1), await get(1), await getMany([1])]).toEqual(["p:1", { id: 1 }, new Map([[1, { id: 1 }]])]);
+        await set(1, { id: 11 });
+        expect((await peek(1))?.value).toEqual({ id: 11 });
+        await invalidate(1);
+        expect(await peek(1)).toBeUndefined();
+      });
+
       it("takes away what is set where its ttl says that it is not to be cached", async () => {
         const cache = open();
         const ttl = (value: string | null) => (value === null ? 0 : 60);

@@ -38,6 +38,13 @@ describe("the names of a key", () => {
     });
   });
 
+  // ioredis takes an empty tag for one that goes on to the next brace.
+  it("have no brace of their own behind a keyPrefix with an empty tag", () => {
+    const { lock, audience } = new KeyNaming(client(true, "{}:"), "app:").namesOf("k");
+    expect([lock, audience].join()).toMatch(/^\d+:app:k:lock,\d+:app:k:audience$/);
+    for (const name of [lock, audience]) expect(slotOf(`{}:${name}`)).toBe(slotOf("{}:app:k"));
+  });
+
   it("of a tag are those of a key with an ending of its own", () => {
     expect(all(new KeyNaming(client(false, "p:"), "app:").tagNamesOf("team"))).toEqual({
       key: "team",
