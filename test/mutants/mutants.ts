@@ -52,11 +52,7 @@ export const mutants: readonly Mutant[] = [
     name: "copies-know-no-lease",
     takesOut: "A copy is served without a look at its lease.",
     edits: [
-      edit(
-        "memory/copies.ts",
-        "if (found.lease.isGood(nowMs, wallMs)) return found.content;",
-        "return found.content;",
-      ),
+      edit("memory/copies.ts", "if (found.lease.isGood(nowMs, wallMs)) return found.content;", "return found.content;"),
     ],
     tests: ["test/redis/memory.test.ts"],
   },
