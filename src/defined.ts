@@ -3,9 +3,10 @@ import type { CachedEntry, DefinedOptions, DefinitionBase, ManyDefinition, OneDe
 import type { RecomputeContext } from "./call/recompute.js";
 import type { GetOrSetOptions } from "./options.js";
 import { requireObject } from "./checks.js";
+import { asError } from "./errors.js";
 import { checkDefinition, checkRecompute, checkReturnedTtl, checkTtl } from "./options.js";
 
-/** A definition, ready for use: an object of functions, which may be taken apart. */
+/** A definition, ready for use. */
 export class Defined<A, T> {
   readonly #cache: CacheFence;
   readonly #definition: OneDefinition<A, T> | ManyDefinition<A, T>;
@@ -28,10 +29,12 @@ export class Defined<A, T> {
   }
 
   /** The key of this argument. */
-  readonly key = (arg: A): string => this.#definition.key(arg);
+  key(arg: A): string {
+    return this.#definition.key(arg);
+  }
 
   /** {@link CacheFence.getOrSet} */
-  readonly get = async (arg: A, options?: DefinedOptions): Promise<T> => {
+  async get(arg: A, options?: DefinedOptions): Promise<T> {
     const { recompute } = this.#definition;
     if (recompute === undefined) return (await this.getMany([arg], options)).get(arg) as T;
     const ttl = this.#ttlOf(arg);
@@ -40,10 +43,10 @@ export class Defined<A, T> {
       ...options,
       tags: this.#tagsOf(arg),
     });
-  };
+  }
 
   /** {@link CacheFence.getOrSetMany} */
-  readonly getMany = async (args: Iterable<A>, options?: DefinedOptions): Promise<Map<A, T>> => {
+  async getMany(args: Iterable<A>, options?: DefinedOptions): Promise<Map<A, T>> {
     const { ttl, recompute, recomputeMany } = this.#definition;
     const many = recomputeMany ?? ((missing: A[], context: RecomputeContext) => eachOf(missing, context, recompute));
     return this.#cache.getOrSetMany<A, T>(args, (arg) => this.key(arg), ttl, many, {
@@ -51,26 +54,26 @@ export class Defined<A, T> {
       ...options,
       tags: (arg) => this.#tagsOf(arg),
     });
-  };
+  }
 
   /** {@link CacheFence.set}; {@link CacheFence.invalidate}, where `ttl` says of this value that it is not to be cached. */
-  readonly set = async (arg: A, value: T): Promise<void> => {
+  async set(arg: A, value: T): Promise<void> {
     const { ttl } = this.#definition;
     const { staleFor } = this.#options;
     const seconds = typeof ttl === "number" ? ttl : checkReturnedTtl(ttl(value, arg));
     if (seconds === 0) return this.invalidate(arg);
     return this.#cache.set(this.key(arg), seconds, value, { tags: this.#tagsOf(arg), staleFor });
-  };
+  }
 
   /** {@link CacheFence.invalidate} */
-  readonly invalidate = async (...args: readonly A[]): Promise<void> => {
+  async invalidate(...args: readonly A[]): Promise<void> {
     return this.#cache.invalidate(args.map((arg) => this.key(arg)));
-  };
+  }
 
   /** {@link CacheFence.peek} */
-  readonly peek = async (arg: A): Promise<CachedEntry<T> | undefined> => {
+  async peek(arg: A): Promise<CachedEntry<T> | undefined> {
     return this.#cache.peek<T>(this.key(arg), { tags: this.#tagsOf(arg) });
-  };
+  }
 
   #ttlOf(arg: A): number | ((value: T) => number) {
     const { ttl } = this.#definition;
@@ -93,7 +96,7 @@ async function eachOf<A, T>(
     try {
       return [arg, await recompute!(arg, context)];
     } catch (error) {
-      return [arg, error instanceof Error ? error : new Error(String(error))];
+      return [arg, asError(error)];
     }
   });
   return new Map(await Promise.all(made));

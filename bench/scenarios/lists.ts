@@ -88,8 +88,10 @@ async function run({ url, short, contenders, ...context }: RunContext): Promise<
     for (const way of chosen) {
       showProgress(`lists: counting the commands of ${way.name}`);
       const fleet = fleets.get(way.contender)!;
-      // The first brings what connections cost, and fills the keys that are then warm. Copies are made at the second read.
-      await readLists(fleet, way, [listOf(way, "warm"), listOf(way, "warm")]);
+      // The first brings what connections cost, and fills the keys that are then warm. Copies are made at the second read that
+      // comes when the connection for messages is there.
+      const list = listOf(way, "warm");
+      await readLists(fleet, way, [list, list, list]);
       const ofCold = await countCommands(url, () => readLists(fleet, way, [listOf(way, "counted")]));
       const ofWarm = await countCommands(url, () => readLists(fleet, way, [listOf(way, "warm")]));
       Object.assign(cold.get(way.name)!, {

@@ -99,31 +99,29 @@ export class RedisLink {
     all: readonly A[],
     land: (index: number, content: R | Error) => void,
   ): Promise<void> {
+    const refusal = this.#refusal();
+    if (refusal !== undefined) {
+      all.forEach((_, index) => land(index, refusal));
+      return Promise.resolve();
+    }
     return new Promise((resolve) => {
-      const hasLanded: boolean[] = [];
       let left = all.length;
-      const end = (index: number, content: R | Error): void => {
-        if (hasLanded[index]) return;
-        hasLanded[index] = true;
-        land(index, content);
-        if (--left === 0) resolve();
-      };
-      const endAll = (reason: Error): void => all.forEach((_, index) => end(index, reason));
-      const refusal = this.#refusal();
-      if (refusal !== undefined || left === 0) {
-        endAll(refusal!);
-        resolve();
-        return;
-      }
+      if (left === 0) resolve();
       const tick = this.#ticks.current();
       all.forEach((about, index) => {
+        let hasLanded = false;
+        const end = (content: R | Error): void => {
+          if (hasLanded) return;
+          hasLanded = true;
+          land(index, content);
+          if (--left === 0) resolve();
+        };
         this.#writes.beforeRead(this.#ticks.out);
         const reply = this.#hand(fetch, about);
-        // They have one deadline.
-        const place = this.#ticks.wait(tick, index === 0 ? endAll : ignore);
+        const place = this.#ticks.wait(tick, end);
         reply.then(
-          (value) => end(index, this.#meaning(tick, place, value, decode, about)),
-          (error: unknown) => end(index, this.#failed(tick, place, asError(error))),
+          (value) => end(this.#meaning(tick, place, value, decode, about)),
+          (error: unknown) => end(this.#failed(tick, place, asError(error))),
         );
       });
     });
@@ -178,32 +176,22 @@ export class RedisLink {
 
   #await<A, T, R>(reply: Promise<T>, decode: (reply: T, about: A) => R, about: A): Promise<R> {
     return new Promise<R>((resolve, reject) => {
-      this.#follow(reply, decode, about, resolve, reject);
+      const tick = this.#ticks.current();
+      const place = this.#ticks.wait(tick, reject);
+      reply.then(
+        (value) => {
+          const content = this.#meaning(tick, place, value, decode, about);
+          if (content instanceof RedisFault) reject(content);
+          else resolve(content);
+        },
+        (error: unknown) => {
+          reject(this.#failed(tick, place, asError(error)));
+        },
+      );
     });
   }
 
-  /** One of the two is called when it is answered or has failed; and `fail` also, or instead, at the deadline. */
-  #follow<A, T, R>(
-    reply: Promise<T>,
-    decode: (reply: T, about: A) => R,
-    about: A,
-    succeed: (content: R) => void,
-    fail: (error: Error) => void,
-  ): void {
-    const tick = this.#ticks.current();
-    const place = this.#ticks.wait(tick, fail);
-    reply.then(
-      (value) => {
-        const content = this.#meaning(tick, place, value, decode, about);
-        if (content instanceof Error) fail(content);
-        else succeed(content);
-      },
-      (error: unknown) => {
-        fail(this.#failed(tick, place, asError(error)));
-      },
-    );
-  }
-
+  /** What the reply to a command means; or the fault, where it is none to this one. */
   #meaning<A, T, R>(
     tick: OpenTick,
     place: number,
@@ -277,8 +265,4 @@ function strangeReply(thrown: unknown): RedisFault {
 
 function same<T>(reply: T): T {
   return reply;
-}
-
-function ignore(): undefined {
-  return undefined;
 }

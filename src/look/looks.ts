@@ -30,7 +30,10 @@ export interface LooksTools {
   readonly options: Pick<ResolvedOptions, "perCall" | "throwsOnRedisError">;
 }
 
-/** What there is of a key before anybody rebuilds it: in memory, or in Redis, in the eyes of who looks. */
+/**
+ * What there is of a key before anybody rebuilds it: in memory, or in Redis, in the eyes of who looks. It is the states of its
+ * tags that decide what is there; so they are looked up here, for whoever stores too.
+ */
 export class Looks {
   readonly #tools: LooksTools;
   readonly #tags: Tags;
@@ -59,8 +62,9 @@ export class Looks {
   }
 
   /**
-   * Likewise for each of a list, or why that is not known. What Redis is asked for leaves in one write; those that need no more
-   * than a plain read from one server share a promise. Never rejects, so nobody need wait for it when its caller has left.
+   * {@link Looks.look} for each of a list, or why that is not known. What Redis is asked for leaves in one write; those that
+   * need no more than a plain read from one server share a promise: with memory, any may be a read that makes a copy. Never
+   * rejects, so nobody need wait for it when its caller has left.
    */
   async all(lookers: readonly Looker[]): Promise<(Look | Error)[]> {
     const { way, runtime, reader, copies } = this.#tools;
@@ -77,7 +81,7 @@ export class Looks {
       try {
         copy = this.#copied(looker, nowMs, wallMs);
       } catch (error) {
-        // A store of the user's that throws.
+        // A store of the user's that throws, or a `staleFor`.
         looks[index] = asError(error);
         return;
       }
@@ -99,7 +103,12 @@ export class Looks {
       together.forEach((index, place) => {
         const entry = found[place];
         const looker = lookers[index]!;
-        looks[index] = entry instanceof Error ? this.unseen(looker, entry) : this.judge(looker, entry, atSeconds);
+        try {
+          looks[index] = entry instanceof Error ? this.unseen(looker, entry) : this.judge(looker, entry, atSeconds);
+        } catch (error) {
+          // A `staleFor` of the user's that throws.
+          looks[index] = asError(error);
+        }
       });
     }
     await Promise.all(alone);
@@ -110,7 +119,7 @@ export class Looks {
   fetch(looker: Looker): Promise<StoredEntry<StoredValue>> {
     const { reader, way, options } = this.#tools;
     const sent = reader.inTick(looker.names, () => this.#readOf(looker.names));
-    // Later each acts for itself.
+    // Whoever comes in the same tick and is like it forms its crowd. Later each acts for itself.
     if (looker.options === options.perCall && !looker.hasBoarded) sent.first ??= looker;
     const { reading } = sent;
     return looker.options.tags.length === 0 && way.clock.isSettled ? reading : this.#fetchMore(looker, reading);
@@ -161,6 +170,7 @@ export class Looks {
     return this.#copyIn(copies, key, options, runtime.monotonicMs(), runtime.wallClockMs());
   }
 
+  /** A copy as a look: the looker has seen what its tags stood at. */
   #copied(looker: Looker, nowMs: number, wallMs: number): Look | undefined {
     const { copies } = this.#tools;
     const found = copies && this.#copyIn(copies, looker.key, looker.options, nowMs, wallMs);

@@ -229,6 +229,18 @@ for (const major of majors) {
         await expect(cache.getOrSetMany([1, 2], keyOf, 60, many())).rejects.toThrow("broken store");
       });
 
+      it("fails for an item of which staleFor cannot be told, and makes what is missing; likewise when its caller has left", async () => {
+        const cache = open();
+        await cache.set("p:1", 60, null);
+        const staleFor = (product: { seconds: number }): number => product.seconds;
+        const recompute = vi.fn((ids: number[]) => ids.map((id) => ({ seconds: id })));
+        await expect(cache.getOrSetMany([1, 2], keyOf, 60, recompute, { staleFor })).rejects.toThrow(TypeError);
+        expect(recompute.mock.calls.map(([ids]) => ids)).toEqual([[2]]);
+        expect((await cache.peek("p:2"))?.value).toEqual({ seconds: 2 });
+        const left = { staleFor, signal: AbortSignal.abort(new Error("left")) };
+        await expect(cache.getOrSetMany([1, 2], keyOf, 60, recompute, left)).rejects.toThrow("left");
+      });
+
       it("calls nobody once its signal has aborted, and who has joined it asks for itself", async () => {
         const client = connect();
         const cache = new CacheFence(client, { namespace });
@@ -291,19 +303,6 @@ for (const major of majors) {
         expect(recompute.mock.calls.map(([id]) => id)).toEqual([1, 2, 3]);
         expect((await products.getMany([1, 3])).size).toBe(2);
         expect(recompute).toHaveBeenCalledTimes(3);
-      });
-
-      it("may be taken apart", async () => {
-        const { key, get, getMany, set, invalidate, peek } = open().define({
-          key: keyOf,
-          ttl: 60,
-          recompute: (id: number) => ({ id }),
-        });
-        expect([key(1), await get(1), await getMany([1])]).toEqual(["p:1", { id: 1 }, new Map([[1, { id: 1 }]])]);
-        await set(1, { id: 11 });
-        expect((await peek(1))?.value).toEqual({ id: 11 });
-        await invalidate(1);
-        expect(await peek(1)).toBeUndefined();
       });
 
       it("takes away what is set where its ttl says that it is not to be cached", async () => {

@@ -212,28 +212,30 @@ describe("what comes from outside: a client that answers anything", () => {
         const listening = { on: () => 0, once: () => 0, off: () => 0 };
         const client = { status: "ready", ...listening } as unknown as RedisClient;
         for (const name of [...commands, ...scripts]) Object.assign(client, { [name]: answer });
-        const cache = new CacheFence(
-          client,
-          { redisTimeout: 0.05, waitForLock: 0.01, lockTimeout: 0.05, memory: new Map(), memoryLease: 0.05, beta: 0 },
-          { ...systemRuntime },
-        );
-        const settled = await Promise.allSettled([
-          cache.getOrSet("k", 60, () => 1),
-          cache.getOrSet("k", 60, () => 1, { tags: ["a", "b"], staleFor: 60 }),
-          cache.getOrSetMany(
+        const runtime = { ...systemRuntime };
+        const options = { redisTimeout: 0.05, waitForLock: 0.01, lockTimeout: 0.05, beta: 0 };
+        const cache = new CacheFence(client, { ...options, memory: new Map(), memoryLease: 0.05 }, runtime);
+        const without = new CacheFence(client, options, runtime);
+        const list = (of: CacheFence) =>
+          of.getOrSetMany(
             ["k", "l"],
             (item) => item,
             60,
             (items) => items,
-          ),
+          );
+        const settled = await Promise.allSettled([
+          cache.getOrSet("k", 60, () => 1),
+          cache.getOrSet("k", 60, () => 1, { tags: ["a", "b"], staleFor: 60 }),
+          list(cache),
+          list(without),
           cache.peek("k"),
           cache.set("k", 60, 1, { tags: ["a"] }),
           cache.invalidate("k", "l"),
           cache.invalidateTags("a"),
         ]);
         for (const one of settled) if (one.status === "rejected") expect(one.reason).toBeInstanceOf(Error);
-        await cache.idle();
-        await cache.close();
+        await Promise.all([cache.idle(), without.idle()]);
+        await Promise.all([cache.close(), without.close()]);
       }),
       { ...draws(100), endOnFailure: true },
     );

@@ -191,6 +191,24 @@ describe("a reply", () => {
     expect(isOver).toBe(true);
   });
 
+  it.each([0, 1, 2])("of many reads lands at its deadline when it alone is not answered: %d", async (silent) => {
+    const { runtime, link } = setUp();
+    const replies = [deferred<unknown>(), deferred<unknown>(), deferred<unknown>()];
+    const read = { fetch: (_: unknown, place: number) => replies[place]!.promise, decode: (reply: unknown) => [reply] };
+    const landed: unknown[] = [];
+    const all = link.readAll(read, [0, 1, 2], (index, content) => (landed[index] = content));
+    replies.forEach(({ resolve }, index) => {
+      if (index !== silent) resolve(index);
+    });
+    await settle();
+    expect(landed[silent]).toBeUndefined();
+    await runtime.advance(2 * deadlineMs);
+    await all;
+    expect(landed.map((content, index) => (index === silent ? content instanceof RedisFault : content))).toEqual(
+      [[0], [1], [2]].map((content, index) => (index === silent ? true : content)),
+    );
+  });
+
   it("has a deadline counted from the tick in which its command was sent", async () => {
     const { runtime, send } = setUp();
     const first = send();
