@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Redis } from "ioredis";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { cacheAside } from "../../examples/stampede-demo/strategies.js";
 import { describeOwnRedis } from "../support/describe-redis.js";
 import { ask, type RedisServer, startRedis } from "../support/redis-server.js";
 
@@ -154,6 +155,14 @@ describeOwnRedis("the demo on a server", () => {
 });
 
 describe("the demo without a server", () => {
+  it("asks the database for a key that expires while ioredis-mock reads it, and answers undefined", async () => {
+    const get = vi.fn(() => Promise.resolve(undefined));
+    const redis = { get, set: () => Promise.resolve("OK") } as unknown as Redis;
+    const strategy = cacheAside({ redis, query: () => Promise.resolve("asked" as never), ttlSeconds: 1 });
+    expect(await strategy.read("k")).toBe("asked");
+    expect(get).toHaveBeenCalledTimes(1);
+  });
+
   let emptyDirectory: string;
   beforeAll(() => {
     emptyDirectory = mkdtempSync(join(tmpdir(), "cachefence-empty-path-"));
