@@ -1,3 +1,5 @@
+import { setImmediate } from "node:timers";
+import { detached } from "../runtime.js";
 import type { RedisClient } from "./redis-client.js";
 
 // Not nextTick or queueMicrotask, which fake timers replace.
@@ -13,9 +15,11 @@ const FIRST_PART = 8;
 /**
  * Lets commands share a write to the socket, which is a good part of what a hit costs.
  *
- * The reads of one turn leave in parts, the first of them at once: so the server works on one part while the next is made, and
- * this process goes on with the replies to one while the server works on another. Where the server has enough to do already,
- * they leave together. All have left before anything is awaited.
+ * The reads of one turn leave together: each write costs more than a dozen reads. But callers that go on with what they have
+ * just been given, all at once and again and again, would take turns with the server, each idle while the other works. So in a
+ * turn in which replies have come the reads leave in parts, the first of them at once: the server works on one part while the
+ * next is made, and this process goes on with the replies to one while the server works on another. Where the server has enough
+ * to do already, they leave together all the same. All have left before anything is awaited.
  *
  * Whatever is no read leaves at once, and what is held back with it: a store or a fence must not wait while the event loop is
  * busy. Unless all is held back on purpose, by a list of keys, until the turn is over. A read that leaves later than it was sent
@@ -31,6 +35,8 @@ export class HeldBackWrites {
   #quietLeft = 0;
   // Of the turn's reads: whether there has been one, how many are held back, and how many may be.
   #hasBegun = false;
+  // A reply has come in this turn of the event loop.
+  #isAfterReply = false;
   #held = 0;
   #part = 0;
 
@@ -58,8 +64,9 @@ export class HeldBackWrites {
     } else if (!this.#hasBegun) {
       this.#hasBegun = true;
       void microtask.then(this.#letGo);
-      this.#part = out < ENOUGH_OUT ? FIRST_PART : Infinity;
-      if (out >= ENOUGH_OUT) this.#cork();
+      const inParts = this.#isAfterReply && out < ENOUGH_OUT;
+      this.#part = inParts ? FIRST_PART : Infinity;
+      if (!inParts) this.#cork();
     } else {
       if (this.#held === this.#part) {
         this.#uncork();
@@ -68,6 +75,13 @@ export class HeldBackWrites {
       this.#held++;
       this.#cork();
     }
+  }
+
+  /** A reply has come. */
+  replied(): void {
+    if (this.#isAfterReply) return;
+    this.#isAfterReply = true;
+    detached(() => setImmediate(this.#endTurn));
   }
 
   /** After anything else was sent. */
@@ -87,6 +101,10 @@ export class HeldBackWrites {
   readonly #letGoWhenQuiet = (): void => {
     if (--this.#quietLeft > 0) void microtask.then(this.#letGoWhenQuiet);
     else this.#uncork();
+  };
+
+  readonly #endTurn = (): void => {
+    this.#isAfterReply = false;
   };
 
   readonly #letGo = (): void => {

@@ -212,6 +212,7 @@ export class RedisLink {
   // Runs before anything that waits for the reply.
   #answered(tick: OpenTick, place: number): void {
     this.#ticks.answered(tick, place);
+    this.#writes.replied();
     this.#outage.replied();
   }
 
