@@ -1,5 +1,3 @@
-import { setImmediate } from "node:timers";
-import { detached } from "../runtime.js";
 import type { RedisClient } from "./redis-client.js";
 
 // Not nextTick or queueMicrotask, which fake timers replace.
@@ -35,7 +33,7 @@ export class HeldBackWrites {
   #quietLeft = 0;
   // Of the turn's reads: whether there has been one, how many are held back, and how many may be.
   #hasBegun = false;
-  // A reply has come in this turn of the event loop.
+  // A reply has come in this turn of the event loop. Where nextTick is faked the turn seems to go on: reads leave in parts then.
   #isAfterReply = false;
   #held = 0;
   #part = 0;
@@ -81,7 +79,8 @@ export class HeldBackWrites {
   replied(): void {
     if (this.#isAfterReply) return;
     this.#isAfterReply = true;
-    detached(() => setImmediate(this.#endTurn));
+    // When all that goes on with the replies of this turn has done so, and before any other callback.
+    process.nextTick(this.#endTurn);
   }
 
   /** After anything else was sent. */

@@ -45,8 +45,7 @@ export class Looks {
 
   /** A copy that may be served, or what Redis has. */
   async look(looker: Looker): Promise<Look> {
-    const { runtime } = this.#tools;
-    return this.#copied(looker, runtime.monotonicMs(), runtime.wallClockMs()) ?? this.ask(looker);
+    return this.#lookAt(looker, this.copy(looker.key, looker.options)) ?? this.ask(looker);
   }
 
   /** What Redis has. */
@@ -72,14 +71,15 @@ export class Looks {
     const looks: (Look | Error)[] = [];
     const together: number[] = [];
     const alone: Promise<unknown>[] = [];
-    way.links.any.holdBack();
-    // One moment for all: to read both clocks for each is a quarter of what a copy costs.
+    const hold = (): void => way.links.any.holdBack();
+    // One moment for all: to read both clocks for each is a quarter of what a copy costs. A lease that ends while the list is
+    // gone through does no harm: a fence that has waited for it resolves after this call has begun.
     const nowMs = runtime.monotonicMs();
     const wallMs = runtime.wallClockMs();
     lookers.forEach((looker, index) => {
       let copy: Look | undefined;
       try {
-        copy = this.#copied(looker, nowMs, wallMs);
+        copy = this.#lookAt(looker, copies && this.#copyIn(copies, looker.key, looker.options, nowMs, wallMs));
       } catch (error) {
         // A store of the user's that throws, or a `staleFor`.
         looks[index] = asError(error);
@@ -87,16 +87,19 @@ export class Looks {
       }
       if (copy !== undefined) looks[index] = copy;
       else if (arePlain && looker.options.tags.length === 0) together.push(index);
-      else
+      else {
+        hold();
         alone.push(
           this.ask(looker)
             .then((look) => (looks[index] = look))
             .catch((error: unknown) => (looks[index] = asError(error))),
         );
+      }
     });
     if (together.length > 0) {
       const found: (StoredEntry<StoredValue> | Error)[] = [];
       const names = together.map((index) => lookers[index]!.names);
+      hold();
       await reader.all(names, (place, entry) => (found[place] = entry));
       if (!way.clock.isSettled) await way.clock.settle();
       const atSeconds = way.clock.nowSeconds();
@@ -170,13 +173,11 @@ export class Looks {
     return this.#copyIn(copies, key, options, runtime.monotonicMs(), runtime.wallClockMs());
   }
 
-  /** A copy as a look: the looker has seen what its tags stood at. */
-  #copied(looker: Looker, nowMs: number, wallMs: number): Look | undefined {
-    const { copies } = this.#tools;
-    const found = copies && this.#copyIn(copies, looker.key, looker.options, nowMs, wallMs);
-    if (found === undefined) return undefined;
-    looker.tags = found.entry.tags;
-    return { found, atHand: found.entry };
+  /** A copy as a look: whoever is served it has seen what its tags stood at. */
+  #lookAt(looker: Looker, copy: Found | undefined): Look | undefined {
+    if (copy === undefined) return undefined;
+    looker.tags = copy.entry.tags;
+    return { found: copy, atHand: copy.entry };
   }
 
   #copyIn(copies: Copies, key: string, options: ResolvedCallOptions, nowMs: number, wallMs: number): Found | undefined {

@@ -112,8 +112,10 @@ for (const major of majors) {
       for (const key of keys) await warm(cache, key);
       const { memoryHits } = cache.stats();
       const reads = vi.spyOn(client, "hmgetBuffer");
+      const corks = vi.spyOn((client as unknown as { stream: { cork(): void } }).stream, "cork");
       looks = 0;
       expect(await list(keys)).toEqual(keys.flatMap((key) => [key, `of ${key}`]));
+      expect(corks).not.toHaveBeenCalled();
       expect([looks, cache.stats().memoryHits - memoryHits, reads.mock.calls]).toEqual([1, 5, []]);
       expect(await list(["f", ...keys, "g"])).toEqual(["f", ...keys, "g"].flatMap((key) => [key, `of ${key}`]));
       expect(cache.stats().memoryHits - memoryHits).toBe(10);

@@ -191,6 +191,13 @@ describe("a reply", () => {
     expect(isOver).toBe(true);
   });
 
+  it("of no reads is over at once", async () => {
+    const { runtime, link } = setUp();
+    const read = { fetch: () => never(), decode: () => expect.fail("there is nothing to decode") };
+    await link.readAll(read, [], () => expect.fail("there is nothing to land"));
+    expect(runtime.delaysMs).toEqual([]);
+  });
+
   it.each([0, 1, 2])("of many reads lands at its deadline when it alone is not answered: %d", async (silent) => {
     const { runtime, link } = setUp();
     const replies = [deferred<unknown>(), deferred<unknown>(), deferred<unknown>()];
