@@ -1,5 +1,5 @@
 import type { RedisClient } from "../link/redis-client.js";
-import { hashTagOf, slotOf } from "../link/slots.js";
+import { hashTagOf, numberIn, slotOf } from "../link/slots.js";
 
 /** Tells whether the keys of one command must share a slot. It may become so, when a server turns out to be one of a Cluster. */
 export interface SlotRule {
@@ -89,41 +89,20 @@ export function ownerOf(name: string): { readonly owner: string; readonly what: 
  * A name that a Cluster keeps in the slot of its entry, so that one script may touch both.
  *
  * An entry key with a hash tag shares it with `<entry>:lock`; one without is itself the tag of `{<entry>}:lock`. Neither
- * holds for keys with a stray brace (`{}x`, `odd}key`): they get the first small number whose slot is theirs. Behind a
- * prefix with an empty tag (`{}:`) all of a name is hashed, and no brace is put: ioredis takes that for the end of a tag.
+ * holds for keys with a stray brace (`list:{}7`, `odd}key`): they get the first number as a tag whose slot is theirs; behind a
+ * prefix that has opened the tag, together with what it has opened it with. ioredis takes a brace for the end of a tag that is
+ * empty: of what has both (`{}a}`) all is hashed, and the number is no tag.
  */
 export function inSlotOf(entry: string, ending: string, keyPrefix = ""): string {
-  const slot = slotOf(keyPrefix + entry);
-  const isHere = (name: string): boolean => slotOf(keyPrefix + name) === slot;
-  const hasEmptyTag = /^[^{]*\{\}/.test(keyPrefix);
-  if (!hasEmptyTag) {
-    const hasTag = hashTagOf(keyPrefix + entry) !== undefined;
-    const plain = hasTag ? `${entry}:${ending}` : `{${keyPrefix}${entry}}:${ending}`;
-    if (isHere(plain)) return plain;
-    const number = String(firstNumberIn(slot));
-    const numbered = `{${number}}${entry}:${ending}`;
-    if (isHere(numbered)) return numbered;
-    // For a prefix that has opened the tag already: what it has opened it with counts too.
-    if (isHere(`${number}}${entry}:${ending}`)) return `${number}}${entry}:${ending}`;
+  const key = keyPrefix + entry;
+  const slot = slotOf(key);
+  const open = keyPrefix.indexOf("{");
+  if (/^[^{]*\{\}/.test(keyPrefix) || (open === -1 && /^[^{]*\{\}.*\}/s.test(entry))) {
+    const rest = `:${entry}:${ending}`;
+    return String(numberIn(slot, keyPrefix, rest)) + rest;
   }
-  const close = hasEmptyTag ? ":" : "}";
-  for (let other = 0; ; other++) {
-    const name = `${String(other)}${close}${entry}:${ending}`;
-    if (isHere(name)) return name;
-  }
-}
-
-// Slot -> the first small number that is in it. Filled as far as anybody has looked: once for all keys, and in a few
-// milliseconds altogether.
-const firstNumbers = new Map<number, number>();
-let numbersTried = 0;
-
-function firstNumberIn(slot: number): number {
-  for (;;) {
-    const known = firstNumbers.get(slot);
-    if (known !== undefined) return known;
-    const number = numbersTried++;
-    const its = slotOf(String(number));
-    if (!firstNumbers.has(its)) firstNumbers.set(its, number);
-  }
+  const plain = hashTagOf(key) === undefined ? `{${key}}:${ending}` : `${entry}:${ending}`;
+  if (slotOf(keyPrefix + plain) === slot) return plain;
+  if (open === -1) return `{${String(numberIn(slot, "", ""))}}${entry}:${ending}`;
+  return `${String(numberIn(slot, keyPrefix.slice(open + 1), ""))}}${entry}:${ending}`;
 }
