@@ -37,10 +37,12 @@ export interface LooksTools {
 export class Looks {
   readonly #tools: LooksTools;
   readonly #tags: Tags;
+  // The read that has found no state -> the one that is made.
+  readonly #made = new WeakMap<object, Promise<string>>();
 
   constructor(tools: LooksTools) {
     this.#tools = tools;
-    this.#tags = new Tags(tools.way);
+    this.#tags = new Tags(tools.way, tools.runtime);
   }
 
   /** A copy that may be served, or what Redis has. */
@@ -226,9 +228,14 @@ export class Looks {
         if (typeof copied === "string") return copied;
         try {
           const read = (): Read<string> => this.#keeping(names, STATE, isState);
-          const state = await reader.inTick(names, read).reading;
+          const sent = reader.inTick(names, read);
+          const state = await sent.reading;
           if (state !== "") return state;
-          return isOnlyLooking ? NO_STATE : await this.#tags.make(names);
+          if (isOnlyLooking) return NO_STATE;
+          // One for all that read it in the same tick: none of them can have seen a fence that this comes before.
+          const made = this.#made.get(sent) ?? this.#tags.make(names);
+          this.#made.set(sent, made);
+          return await made;
         } catch (error) {
           throw await explainForeignType(error, way, names);
         }

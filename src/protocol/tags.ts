@@ -1,9 +1,17 @@
 import type { Way } from "./conversation.js";
 import { foreignKeyError } from "./foreign-keys.js";
 import type { KeyNames } from "./key-names.js";
+import type { Runtime } from "../runtime.js";
 
 // A new state outlasts any recompute; a store makes it outlast its entry.
 const NEW_STATE_MS = 3_600_000;
+const MOST_KEPT = 10_000;
+
+/** A state that this process has made Redis keep, and until when: by the monotonic clock. */
+interface Kept {
+  readonly state: string;
+  readonly untilMs: number;
+}
 
 /**
  * The states of tags. A state is a random text that any reader makes if it is missing. An entry holds those that its
@@ -12,24 +20,45 @@ const NEW_STATE_MS = 3_600_000;
  */
 export class Tags {
   readonly #way: Way;
+  readonly #runtime: Runtime;
+  // Tag's key -> what is known of its state. Forgotten when there are many. One that is wrong, for Redis has evicted the state
+  // or time has stood still here, costs a miss.
+  readonly #kept = new Map<string, Kept>();
 
-  constructor(way: Way) {
+  constructor(way: Way, runtime: Runtime) {
     this.#way = way;
+    this.#runtime = runtime;
   }
 
-  /** The tag's state, made if it is missing. */
+  /** The tag's state, made if it is missing. Those of one turn leave together. */
   async make(names: KeyNames): Promise<string> {
     const link = this.#way.links.of(names.entry);
+    link.holdBack();
     const state = await link.send(() => this.#way.steps.tag(names, undefined, NEW_STATE_MS));
     if (state === "foreign") throw await foreignKeyError(link, names);
     return state;
   }
 
-  /** Lets the state outlast an entry that has it. If it fails, the entry is a miss sooner. */
+  /**
+   * Lets the state outlast an entry that has it, and the recompute of the next. If it fails, the entry is a miss sooner. It is
+   * kept for longer than it must be, and asked for again when half of that is over.
+   */
   keep(names: KeyNames, state: string, keepMs: number): void {
-    this.#way.links
-      .of(names.entry)
+    const nowMs = this.#runtime.monotonicMs();
+    const there = this.#kept.get(names.entry);
+    if (there?.state === state && there.untilMs - nowMs >= keepMs + NEW_STATE_MS / 2) return;
+    const kept = { state, untilMs: nowMs + keepMs + NEW_STATE_MS };
+    if (this.#kept.size >= MOST_KEPT) this.#kept.clear();
+    this.#kept.set(names.entry, kept);
+    const forget = (): void => {
+      if (this.#kept.get(names.entry) === kept) this.#kept.delete(names.entry);
+    };
+    const link = this.#way.links.of(names.entry);
+    link.holdBack();
+    link
       .send(() => this.#way.steps.tag(names, state, keepMs + NEW_STATE_MS))
-      .catch(() => undefined);
+      .then((found) => {
+        if (found !== state) forget();
+      }, forget);
   }
 }

@@ -109,6 +109,54 @@ for (const major of majors) {
       expect(await cache.peek("set", { tags: ["b"] })).toBeUndefined();
     });
 
+    it("are made and kept by one command each for all of a list, in a write of their own", async () => {
+      const client = new major.Redis(url);
+      clients.push(client);
+      const cache = new CacheFence(client, { namespace, redisTimeout: 20, waitForLock: 60, beta: 0 });
+      await cache.getOrSet("mailbox", 60, () => 1, { tags: ["warm"] });
+      const seen = { commands: 0, writes: 0 };
+      vi.spyOn(client, "sendCommand").mockImplementation((...args) => {
+        seen.commands++;
+        return major.Redis.prototype.sendCommand.apply(client, args);
+      });
+      const { stream } = client as unknown as { stream: Record<string, (...args: unknown[]) => unknown> };
+      for (const name of ["_write", "_writev"]) {
+        const real = stream[name]!.bind(stream);
+        stream[name] = (...args) => {
+          seen.writes++;
+          return real(...args);
+        };
+      }
+      const items = Array.from({ length: 9 }, (_, index) => index);
+      const list = (from: string, tagOf: (item: number) => string[]) =>
+        cache.getOrSetMany(
+          items,
+          (item) => from + String(item),
+          60,
+          (missing) => missing,
+          { tags: tagOf },
+        );
+      await list("a", (item) => ["all", `of ${String(item % 2)}`]);
+      await until("the states are kept", () => seen.writes >= 5);
+      // 9 entries and 3 tags read; 3 tags made; 9 claims; 9 stores; 3 tags kept.
+      expect(seen).toEqual({ commands: 36, writes: 5 });
+      // Kept for long enough already.
+      await list("b", (item) => ["all", `of ${String(item % 2)}`]);
+      expect(seen).toEqual({ commands: 36 + 30, writes: 8 });
+    });
+
+    it("are kept anew for what lives longer, and where they are others by now", async () => {
+      const cache = open();
+      const ttl = (tag: string) => raw.ttl(`${namespace}${tag}:tag`);
+      await cache.set("k", 60, 1, { tags: ["a"] });
+      await until("it is kept", async () => (await ttl("a")) > 3_600);
+      await cache.set("k", 6_000, 1, { tags: ["a"] });
+      await until("it is kept for longer", async () => (await ttl("a")) > 9_500);
+      await cache.invalidateTags("a");
+      await cache.set("k", 6_000, 1, { tags: ["a"] });
+      await until("the new one is kept", async () => (await ttl("a")) > 9_500);
+    });
+
     it("are kept by an early refresh", async () => {
       const cache = open();
       await cache.getOrSet("k", 60, () => "old", { tags });
