@@ -68,3 +68,8 @@ export function inRedisWords(error: Error): Error {
 export function isQueued(reply: unknown): boolean {
   return reply === "QUEUED" || (Buffer.isBuffer(reply) && reply.length === 6 && reply.toString() === "QUEUED");
 }
+
+/** A key of another type than the command is for. */
+export function isWrongType(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("WRONGTYPE");
+}

@@ -1,4 +1,4 @@
-import { isCrossSlot, kindOf } from "../link/replies.js";
+import { isCrossSlot, isWrongType, kindOf } from "../link/replies.js";
 import type { MemoryStore } from "../options.js";
 import type { Conversation, Way } from "../protocol/conversation.js";
 import type { KeyNames } from "../protocol/key-names.js";
@@ -59,6 +59,7 @@ export class Copies {
   // when there are many, which costs that again.
   readonly #storeKeys = new Map<string, string>();
   #isUnavailable = false;
+  #isClosed = false;
 
   constructor(conversation: Conversation, way: Way, options: CopiesOptions) {
     this.#conversation = conversation;
@@ -74,11 +75,16 @@ export class Copies {
 
   /** What this process may serve of the key (of a tag: its state) without asking Redis; undefined if it must ask. */
   get(key: string, nowMs: number, wallMs: number): unknown {
+    if (this.#isClosed) return undefined;
     const storeKey = this.#storeKeys.get(key) ?? this.#prefix + key;
-    const found = this.#store.get(storeKey);
-    if (!(found instanceof Copy) || found.reader !== this.#reader) return undefined;
-    if (found.lease.isGood(nowMs, wallMs)) return found.content;
-    this.#store.delete(storeKey);
+    try {
+      const found = this.#store.get(storeKey);
+      if (!(found instanceof Copy) || found.reader !== this.#reader) return undefined;
+      if (found.lease.isGood(nowMs, wallMs)) return found.content;
+      this.#store.delete(storeKey);
+    } catch (error) {
+      this.#storeFailed(error);
+    }
     return undefined;
   }
 
@@ -89,7 +95,7 @@ export class Copies {
    */
   enlisting(names: KeyNames, fields: readonly string[]): Enlisting | undefined {
     if (this.#isUnavailable || this.#hasNoWay()) return undefined;
-    const lease = this.#leases.begin(names, this.#way, this.#options.leaseMs);
+    const lease = this.#leases.begin(names, this.#way, this.#options.leaseMs, this);
     if (lease === undefined) return undefined;
     const { client, mailbox, scripts } = this.#conversation;
     const storeKey = this.#ownPrefix + names.redisKey;
@@ -98,7 +104,8 @@ export class Copies {
       fetch: () =>
         scripts.run(enlist, [names.entry, names.audience], args, true).catch((error: unknown) => {
           lease.recall(false);
-          if (kindOf(error) === "no-reply") throw error;
+          // A key of the user's has the name of the audience, or another application's: no fence could tell of it.
+          if (kindOf(error) === "no-reply" || isWrongType(error)) throw error;
           // What stands in the way of a copy does not stand in that of the value.
           if (isCrossSlot(error)) this.#conversation.needsSlots = true;
           else if (isDenied(error)) this.#giveUp(error);
@@ -108,24 +115,40 @@ export class Copies {
         if (!lease.isGood(this.#runtime.monotonicMs(), this.#runtime.wallClockMs())) return;
         const copy = new Copy(content, lease, this.#reader);
         lease.onRecall = (byFence) => {
-          if (this.#store.get(storeKey) === copy) this.#store.delete(storeKey);
+          try {
+            if (this.#store.get(storeKey) === copy) this.#store.delete(storeKey);
+          } catch (error) {
+            // What it still holds is recalled all the same.
+            this.#storeFailed(error);
+          }
           if (byFence) this.#options.onDropped(names.key);
         };
-        this.#store.set(storeKey, copy);
+        try {
+          this.#store.set(storeKey, copy);
+        } catch (error) {
+          this.#storeFailed(error);
+        }
         if (this.#storeKeys.size >= MOST_STORE_KEYS) this.#storeKeys.clear();
         this.#storeKeys.set(storeKey.slice(this.#prefix.length), storeKey);
       },
     };
   }
 
-  /** Makes no more. */
+  /** Drops what it has made, serves nothing that others have, and makes no more. */
   close(): void {
-    this.#isUnavailable = true;
+    this.#isUnavailable = this.#isClosed = true;
+    this.#leases.dropAllOf(this);
   }
 
   /** A newer entry of the key is known: the copy is as good as before, but not as new. */
   forget(names: KeyNames): void {
     this.#leases.drop(names.redisKey, false);
+  }
+
+  /** A store of the user's that throws is used no more: no value and no fence is worth less for it. */
+  #storeFailed(error: unknown): void {
+    this.#isClosed = true;
+    this.#giveUp(error);
   }
 
   #hasNoWay(): boolean {
@@ -151,9 +174,5 @@ export class Copies {
 /** The server allows this user no scripts, or not what the script does; a key that is denied says nothing of others. */
 function isDenied(error: unknown): boolean {
   if (kindOf(error) === "scripting-denied") return true;
-  return (
-    kindOf(error) === "key" &&
-    /\b(?:command|zadd|pexpire)\b/i.test(String(error)) &&
-    !String(error).includes("WRONGTYPE")
-  );
+  return kindOf(error) === "key" && /\b(?:command|zadd|pexpire)\b/i.test(String(error));
 }

@@ -1,3 +1,4 @@
+import { kindOf } from "../link/replies.js";
 import type { Conversation, Way } from "../protocol/conversation.js";
 import type { KeyNames } from "../protocol/key-names.js";
 import type { Message } from "../protocol/messages.js";
@@ -18,6 +19,8 @@ export class Lease {
   readonly names: KeyNames;
   readonly way: Way;
   readonly lengthMs: number;
+  /** Who keeps the copy. */
+  readonly owner: unknown;
   /** Told to drop its copy when this lease is recalled, by a fence or not. */
   onRecall: ((byFence: boolean) => void) | undefined;
   /** In the audience, as far as this process knows. */
@@ -27,10 +30,11 @@ export class Lease {
   readonly #beganWallMs: number;
   readonly #goodForMs: number;
 
-  constructor(names: KeyNames, way: Way, lengthMs: number, nowMs: number, wallMs: number) {
+  constructor(names: KeyNames, way: Way, lengthMs: number, owner: unknown, nowMs: number, wallMs: number) {
     this.names = names;
     this.way = way;
     this.lengthMs = lengthMs;
+    this.owner = owner;
     this.#beganMs = nowMs;
     this.#beganWallMs = wallMs;
     this.#goodForMs = lengthMs * 0.99 - 1;
@@ -88,7 +92,7 @@ export class Leases {
    * A lease for a read that is to be sent now, if this key is worth one: at its second read within a lease, and not for a
    * lease after a fence, for a key that is fenced all the time is served no copy, and its fences are to cost one command.
    */
-  begin(names: KeyNames, way: Way, lengthMs: number): Lease | undefined {
+  begin(names: KeyNames, way: Way, lengthMs: number, owner: unknown): Lease | undefined {
     const { runtime } = this.#conversation;
     const key = names.redisKey;
     const nowMs = runtime.monotonicMs();
@@ -96,7 +100,7 @@ export class Leases {
     if (this.#fenced.has(key, nowMs, lengthMs) || this.#leaving.has(key)) return undefined;
     this.#longestMs = Math.max(this.#longestMs, lengthMs);
     this.#forgetOver(nowMs);
-    const lease = new Lease(names, way, lengthMs, nowMs, runtime.wallClockMs());
+    const lease = new Lease(names, way, lengthMs, owner, nowMs, runtime.wallClockMs());
     const there = this.#byKey.get(key) ?? [];
     // To the back: the youngest.
     this.#byKey.delete(key);
@@ -127,7 +131,10 @@ export class Leases {
     const confirm = (): Promise<unknown> => client.publish(channelOf(member), confirmed(fence, mailbox.id));
     const [lease] = there;
     const sent = lease === undefined ? confirm() : lease.way.links.of(lease.names.entry).send(confirm);
-    sent.catch(() => undefined);
+    sent.catch((error: unknown) => {
+      // Who may not confirm keeps no copies: each of their fences would cost a lease.
+      if (kindOf(error) === "key") mailbox.deny();
+    });
   }
 
   /** On a Cluster, the keys `a` and `{a}` have one audience: who leaves it for one has left it for the other. */
@@ -164,6 +171,13 @@ export class Leases {
       await answered;
     });
     await Promise.all(leaving);
+  }
+
+  /** Its cache is closed. The audiences are the others' too: they are left when the last is. */
+  dropAllOf(owner: unknown): void {
+    for (const there of this.#byKey.values()) {
+      for (const lease of there) if (lease.owner === owner) lease.recall(false);
+    }
   }
 
   /** Takes all copies, and leaves all audiences. Resolves when Redis has heard of it, or does not answer. */

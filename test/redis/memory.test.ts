@@ -48,12 +48,12 @@ for (const major of majors) {
     const warm = (cache: CacheFence, key = "k") =>
       until("it is in memory", async () => (await sourceIn(cache, key)) === "memory");
     const audience = (key = "k") => raw.zrange(`${namespace}${key}:audience`, 0, -1);
-    async function eventsDuring(name: string, run: () => Promise<unknown>): Promise<object[]> {
+    async function eventsDuring(name: string, run: (seen: readonly object[]) => Promise<unknown>): Promise<object[]> {
       const seen: object[] = [];
       const listener = (message: unknown) => void seen.push(message as object);
       subscribe(name, listener);
       try {
-        await run();
+        await run(seen);
       } finally {
         unsubscribe(name, listener);
       }
@@ -253,6 +253,80 @@ for (const major of majors) {
       await cache.close();
       expect(await audience()).toEqual([]);
       expect(await sourceIn(cache)).toBe("redis");
+    });
+
+    it("are taken back by close, though another cache over the client has its own, even of the same keys in the same store", async () => {
+      const client = connect();
+      const memory = new Map<string, unknown>();
+      // With one runtime they share all that caches over one client do.
+      const runtime = { ...systemRuntime, random: () => 1 };
+      const options = { namespace, redisTimeout: 20, memoryLease: 60 };
+      const openOver = (store: Map<string, unknown>) => new CacheFence(client, { ...options, memory: store }, runtime);
+      const closed = openOver(memory);
+      const shared = openOver(memory);
+      const own = openOver(new Map());
+      await closed.set("k", 60, "value");
+      await closed.set("other", 60, "value");
+      await warm(closed);
+      await warm(own);
+      await warm(shared, "other");
+      await closed.close();
+      expect([...memory.keys()]).toEqual([expect.stringMatching(/other$/)]);
+      for (const key of ["k", "k", "other", "other"]) expect(await sourceIn(closed, key)).toBe("redis");
+      expect(await sourceIn(own)).toBe("memory");
+      expect(await sourceIn(shared, "other")).toBe("memory");
+      await open().invalidate("k", "other");
+      for (const cache of [closed, own]) expect(await cache.getOrSet("k", 60, () => "new")).toBe("new");
+    });
+
+    it.each(["get", "set", "delete"] as const)(
+      "are given up, with one word, where the %s of the store throws; values and fences are worth the same",
+      async (method) => {
+        const memory = new Map<string, unknown>();
+        const cache = open({ memory });
+        await cache.set("k", 60, "old");
+        if (method === "delete") await warm(cache);
+        memory[method] = () => {
+          throw new Error("the store's own");
+        };
+        const reasons = await eventsDuring("cachefence:no-memory", async (told) => {
+          if (method === "delete") {
+            await open().invalidate("k");
+            expect(await cache.getOrSet("k", 60, () => "new")).toBe("new");
+          }
+          await cache.getOrSet("mailbox", 60, () => 1);
+          await until("a copy would be made", async () => {
+            expect(await sourceIn(cache)).toBe("redis");
+            return method !== "set" || told.length > 0;
+          });
+          for (let read = 0; read < 3; read++) expect(await sourceIn(cache)).toBe("redis");
+          expect((await cache.getOrSetMany(["k"], (key) => key, 60, unused)).size).toBe(1);
+        });
+        expect(reasons).toEqual([
+          { namespace, reason: expect.objectContaining({ message: "the store's own" }) as unknown },
+        ]);
+        expect(cache.stats().redisErrors).toBe(0);
+      },
+    );
+
+    it("that are due give way to what another process has stored meanwhile: it is found there, and nobody waited", async () => {
+      const takesTime = (value: string) => async () => (await raw.ping(), value);
+      const cache = open({}, { random: () => 0.5 });
+      await cache.getOrSet("k", 60, takesTime("old"));
+      await warm(cache);
+      const eager = { beta: 1e12 };
+      expect(await open({}, { random: () => 0.5 }).getOrSet("k", 60, takesTime("new"), eager)).toBe("new");
+      expect(await cache.getOrSetEntry("k", 60, unused, eager)).toMatchObject({ value: "new", source: "redis" });
+    });
+
+    it("are not made of a key whose audience's name is taken: an error says so, as a fence would", async () => {
+      const cache = open();
+      await cache.set("k", 60, "value");
+      await raw.set(`${namespace}k:audience`, "theirs");
+      const read = async () => {
+        for (;;) await cache.getOrSet("k", 60, unused);
+      };
+      await expect(read()).rejects.toThrow(/k:audience".* holds a string .*audience of/);
     });
 
     it("keep no cache that nobody has any more, though its client is there", async () => {
