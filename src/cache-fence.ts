@@ -540,7 +540,7 @@ export class CacheFence {
           // A refresh that another makes, or that is made behind this call.
           if (found !== undefined) return as(this.#served(call.key, found));
         } else if (outcome.entry === undefined) {
-          if (!this.#isStillServed(call, found)) throw outcome.failure;
+          if (!this.#isStillServed(found)) throw outcome.failure;
           return as(this.#served(call.key, found));
         } else {
           const landed = this.#landed(outcome, outcome.entry);
@@ -553,8 +553,10 @@ export class CacheFence {
   }
 
   /** A refresh has failed: does `staleFor` apply to the value at hand? Without it, whoever refreshes gets the error. */
-  #isStillServed({ options }: Call, found: Found | undefined): found is Found {
-    return found !== undefined && options.staleFor !== 0 && this.#nowSeconds() < found.servableUntilSeconds;
+  #isStillServed(found: Found | undefined): found is Found {
+    if (found === undefined) return false;
+    const { servableUntilSeconds, entry } = found;
+    return servableUntilSeconds > entry.expirySeconds && this.#nowSeconds() < servableUntilSeconds;
   }
 
   #nowSeconds(): number {
@@ -602,6 +604,7 @@ export class CacheFence {
       isServed: found !== undefined,
       atHand,
       tags,
+      fault: call.fault,
       retryAfterMs: options.retryAfterMs,
       servableUntilSeconds: found?.servableUntilSeconds ?? 0,
       recompute: callers === undefined ? bound(() => this.#recompute(call)) : undefined,
@@ -626,7 +629,8 @@ export class CacheFence {
   /** A flight's value, if this call can read it. If not, it was stored by another process, in a form that is not known here. */
   #landed(outcome: Outcome, entry: Entry<StoredValue>): CachedEntry<unknown> | undefined {
     try {
-      const source = outcome.madeBy === "this process, without Redis" ? "source" : "rebuild";
+      const made = outcome.madeBy === "this process, without Redis" ? "source" : "rebuild";
+      const source = outcome.wasThere === true ? "redis" : made;
       const remaining = entry.expirySeconds - this.#nowSeconds();
       return { value: entry.value.take(), remaining, delta: entry.deltaSeconds, source };
     } catch (error) {
@@ -647,7 +651,10 @@ export class CacheFence {
     const tags = resolvePeekOptions(options);
     const perCall = { ...this.#options.perCall, tags, staleFor: Infinity };
     const call = { ...this.#call(this.#naming.namesOf(key), 1, ignore, perCall), isOnlyLooking: true };
-    const { found } = await this.#looks.look(call);
+    const { found } = await this.#looks.look(call).catch(async (error: unknown) => {
+      throw await explainForeignType(error, this.#way, call.names);
+    });
+    this.#looks.reportFault(call);
     if (found === undefined) return undefined;
     const remaining = found.entry.expirySeconds - this.#nowSeconds();
     const source = remaining > 0 ? found.source : "stale";
@@ -751,7 +758,7 @@ export class CacheFence {
 
   /** Counters since construction. */
   stats(): CacheFenceStats {
-    return this.#reporter.stats(this.#way.links.state);
+    return this.#reporter.stats(this.#way.links.health);
   }
 
   /**

@@ -1,10 +1,10 @@
 import type { CacheFence } from "./cache-fence.js";
+import { Settled } from "./call/batch.js";
 import type { CachedEntry, DefinedOptions, DefinitionBase, ManyDefinition, OneDefinition } from "./call/definition.js";
 import type { RecomputeContext } from "./call/recompute.js";
 import type { GetOrSetOptions } from "./options.js";
 import { requireObject } from "./checks.js";
-import { asError } from "./errors.js";
-import { checkDefinition, checkRecompute, checkReturnedTtl, checkTtl } from "./options.js";
+import { checkDefinedOptions, checkDefinition, checkRecompute, checkReturnedTtl, checkTtl } from "./options.js";
 
 /** A definition, ready for use. */
 export class Defined<A, T> {
@@ -35,6 +35,7 @@ export class Defined<A, T> {
 
   /** {@link CacheFence.getOrSet} */
   async get(arg: A, options?: DefinedOptions): Promise<T> {
+    checkDefinedOptions(options);
     const { recompute } = this.#definition;
     if (recompute === undefined) return (await this.getMany([arg], options)).get(arg) as T;
     const ttl = this.#ttlOf(arg);
@@ -47,6 +48,7 @@ export class Defined<A, T> {
 
   /** {@link CacheFence.getOrSetMany} */
   async getMany(args: Iterable<A>, options?: DefinedOptions): Promise<Map<A, T>> {
+    checkDefinedOptions(options);
     const { ttl, recompute, recomputeMany } = this.#definition;
     const many = recomputeMany ?? ((missing: A[], context: RecomputeContext) => eachOf(missing, context, recompute));
     return this.#cache.getOrSetMany<A, T>(args, (arg) => this.key(arg), ttl, many, {
@@ -90,14 +92,9 @@ export class Defined<A, T> {
 async function eachOf<A, T>(
   missing: readonly A[],
   context: RecomputeContext,
-  recompute: OneDefinition<A, T>["recompute"] | undefined,
-): Promise<Map<A, T | Error>> {
-  const made = missing.map(async (arg): Promise<[A, T | Error]> => {
-    try {
-      return [arg, await recompute!(arg, context)];
-    } catch (error) {
-      return [arg, asError(error)];
-    }
-  });
-  return new Map(await Promise.all(made));
+  recompute: OneDefinition<A, T>["recompute"],
+): Promise<T[]> {
+  const made = await Promise.allSettled(missing.map(async (arg) => recompute(arg, context)));
+  // No T; but it is known to whoever gives out the answers.
+  return made.map((result) => new Settled(result) as T);
 }

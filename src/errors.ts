@@ -1,3 +1,5 @@
+import { types } from "node:util";
+
 /**
  * Base of every error that cachefence itself raises. Also thrown as it is when a key, or the name of its lock, holds
  * something that cachefence did not write: the message then names the Redis key and its type, and nothing is changed.
@@ -126,5 +128,10 @@ export function withKey(error: unknown, key: string): CacheFenceError {
 }
 
 export function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
+  return isError(thrown) ? thrown : new Error(messageOf(thrown));
+}
+
+/** Of another realm too: where tests run in a context of their own, as Jest's do, the errors of Node itself are. */
+export function isError(value: unknown): value is Error {
+  return value instanceof Error || types.isNativeError(value);
 }

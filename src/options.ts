@@ -249,6 +249,7 @@ const KNOWN = {
   definition: new Set(OF_SERVING),
   set: new Set(["tags", "staleFor"]),
   peek: new Set(["tags"]),
+  get: new Set(["signal"]),
   idle: new Set(["signal"]),
 };
 
@@ -329,6 +330,13 @@ export function checkDefinition(options: ServeOptions, tags: unknown): void {
   if (typeof tags !== "function") resolveTags(tags);
 }
 
+/** Checks what a definition is called with. */
+export function checkDefinedOptions(options: unknown): void {
+  if (options === undefined) return;
+  requireObject("options", options);
+  requireKnownOptions(options, "get", KNOWN);
+}
+
 function resolveServeOptions(options: ServeOptions, defaults: ResolvedCallOptions): ResolvedCallOptions {
   const { beta, staleFor, recomputeTimeout, retryAfter } = options;
   const earlyRefresh = oneOf("earlyRefresh", options.earlyRefresh, ["inline", "background"]);
@@ -391,7 +399,11 @@ function resolveStaleFor(staleFor: unknown, otherwise: StaleFor): StaleFor {
 
 /** How long this value may be served past its expiry; checks what a `staleFor` function returned. */
 export function staleForSeconds(staleFor: StaleFor, value: unknown): number {
-  return typeof staleFor === "number" ? staleFor : secondsOf("staleFor(value)", staleFor(value), LIFETIME_OR_NONE);
+  return typeof staleFor === "number" ? staleFor : checkReturnedStaleFor(staleFor(value));
+}
+
+export function checkReturnedStaleFor(staleFor: unknown): number {
+  return secondsOf("staleFor(value)", staleFor, LIFETIME_OR_NONE);
 }
 
 function resolveSignal(signal: unknown): AbortSignal | undefined {

@@ -1,9 +1,23 @@
-import { RecomputeTimeoutError, Withdrawn } from "../errors.js";
+import { RecomputeTimeoutError, Withdrawn, isError } from "../errors.js";
 import type { Runtime } from "../runtime.js";
 import type { RecomputeContext } from "./recompute.js";
 
 /** What a recompute of several items returns: a Map, or an array in their order. An Error in it fails that item alone. */
 export type Many<I, T> = ReadonlyMap<I, T | Error> | readonly (T | Error)[];
+
+/** An answer of one item's own recompute: its value may be an Error, and what it has thrown anything. */
+export class Settled {
+  readonly #result: PromiseSettledResult<unknown>;
+
+  constructor(result: PromiseSettledResult<unknown>) {
+    this.#result = result;
+  }
+
+  settle(resolve: (value: unknown) => void, reject: (reason: unknown) => void): void {
+    if (this.#result.status === "fulfilled") resolve(this.#result.value);
+    else reject(this.#result.reason);
+  }
+}
 
 export interface BatchSource<I> {
   readonly recompute: (items: I[], context: RecomputeContext) => Many<I, unknown> | PromiseLike<Many<I, unknown>>;
@@ -74,7 +88,8 @@ export class Batch<I> {
         const answer = Array.isArray(answers)
           ? (answers[index] as unknown)
           : (answers as ReadonlyMap<I, unknown>).get(item);
-        if (answer instanceof Error) reject(answer);
+        if (answer instanceof Settled) answer.settle(resolve, reject);
+        else if (isError(answer)) reject(answer);
         else resolve(answer);
       });
     } catch (error) {

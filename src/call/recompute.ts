@@ -1,6 +1,6 @@
 import { RecomputeError, RecomputeTimeoutError, Withdrawn } from "../errors.js";
 import type { StaleFor } from "../options.js";
-import { checkReturnedTtl, staleForSeconds } from "../options.js";
+import { checkReturnedStaleFor, checkReturnedTtl } from "../options.js";
 import type { Runtime } from "../runtime.js";
 import { roundSeconds } from "../runtime.js";
 import { ListTimeoutError } from "./batch.js";
@@ -37,8 +37,9 @@ export async function recompute(source: Source, codec: ValueCodec, runtime: Runt
   const value = await callWithTimeout(source, runtime);
   const deltaSeconds = roundSeconds((runtime.monotonicMs() - beganMs) / 1000);
   const ttlSeconds = typeof ttl === "number" ? ttl : checkReturnedTtl(await callSource(key, () => ttl(value as never)));
-  const stale = typeof staleFor === "number" ? staleFor : await callSource(key, () => staleForSeconds(staleFor, value));
-  return { value: codec.encode(key, value), deltaSeconds, ttlSeconds, staleForSeconds: stale };
+  // Not awaited, as it is not at a hit.
+  const [stale] = typeof staleFor === "number" ? [staleFor] : await callSource(key, () => [staleFor(value)]);
+  return { value: codec.encode(key, value), deltaSeconds, ttlSeconds, staleForSeconds: checkReturnedStaleFor(stale) };
 }
 
 async function callWithTimeout({ key, recompute, timeoutSeconds }: Source, runtime: Runtime): Promise<unknown> {

@@ -16,7 +16,7 @@ type State =
    */
   | { readonly kind: "silent"; readonly nextProbeMs: number; readonly hasConnected: boolean };
 
-/** `"ready"` also while the client makes its first connection. */
+/** `"ready"` also while the client makes its first connection: what is sent waits for it. */
 export type LinkState = "ready" | "lost" | "silent";
 
 const PROBE_INTERVAL_MS = 1000;
@@ -51,6 +51,13 @@ export class Outage {
   get state(): LinkState {
     const { kind } = this.#look();
     return kind === "connecting" ? "ready" : kind;
+  }
+
+  /** The same to somebody who watches: a client whose first connection has failed is lost, though calls still wait for it. */
+  get health(): LinkState {
+    const client = this.#client;
+    const isAway = client.status === "close" || client.status === "reconnecting" || client.status === "end";
+    return isAway || (!isConnected(client) && connectionError(client) !== undefined) ? "lost" : this.state;
   }
 
   get isLost(): boolean {

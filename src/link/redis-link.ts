@@ -62,6 +62,10 @@ export class RedisLink {
     return this.#outage.state;
   }
 
+  get health(): LinkState {
+    return this.#outage.health;
+  }
+
   /** Called when an outage ends: Redis may be another host by now. */
   set onRecovery(hear: () => void) {
     this.#outage.onEnd = hear;

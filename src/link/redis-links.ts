@@ -53,10 +53,10 @@ export class RedisLinks {
   }
 
   /** The worst of the links that are in use: a master that has left the Cluster counts no more. */
-  get state(): LinkState {
+  get health(): LinkState {
     const masters = new Set(this.#nodes.size > 0 ? this.#client.slots?.map((nodes) => nodes[0]) : []);
-    const inUse = [...this.#nodes].filter(([master]) => masters.has(master)).map(([, { link }]) => link.state);
-    const states = [this.any.state, ...inUse];
+    const inUse = [...this.#nodes].filter(([master]) => masters.has(master)).map(([, { link }]) => link.health);
+    const states = [this.any.health, ...inUse];
     return states.find((state) => state === "lost") ?? states.find((state) => state === "silent") ?? "ready";
   }
 

@@ -1,5 +1,6 @@
-import type { RedisLink } from "../link/redis-link.js";
 import { CacheFenceError } from "../errors.js";
+import type { RedisLink } from "../link/redis-link.js";
+import { isWrongType } from "../link/replies.js";
 import type { Way } from "./conversation.js";
 import type { KeyNames } from "./key-names.js";
 import { ownerOf } from "./key-names.js";
@@ -26,14 +27,15 @@ function foreignKey(redisKey: string, type: string, key: string): CacheFenceErro
       ? ""
       : `. This is the name of the ${owned.what} of ${JSON.stringify(owned.owner)}, so no key of yours may have it, ` +
         "nor another application";
-  const message = `Redis key ${shown} holds a ${type} that is not cachefence's${collides}; it was left as it is`;
+  // It may have gone since.
+  const holds = type === "none" ? "held something" : `holds a ${type}`;
+  const message = `Redis key ${shown} ${holds} that is not cachefence's${collides}; it was left as it is`;
   return new CacheFenceError(message, key);
 }
 
 /** What a caller is shown of an error inside: of a key of another type, which it is. */
 export async function explainForeignType(error: unknown, way: Way, names: KeyNames): Promise<unknown> {
-  if (error instanceof CacheFenceError || !(error instanceof Error && error.message.includes("WRONGTYPE")))
-    return error;
+  if (error instanceof CacheFenceError || !isWrongType(error)) return error;
   try {
     return await foreignKeyError(way.links.of(names.entry), names);
   } catch {

@@ -1,4 +1,5 @@
 import type { RedisLink } from "../link/redis-link.js";
+import { RedisFault } from "../link/redis-link.js";
 import { kindOf } from "../link/replies.js";
 import type { CancelTimer } from "../runtime.js";
 import type { Conversation, Way } from "./conversation.js";
@@ -61,7 +62,10 @@ export class RebuildLock {
 
   /** Frees what a failed claim may have taken, or may take later: once the client has done with its command. */
   #undo(names: KeyNames, { part, outwaited, silent }: ClaimRequest, sent: Promise<ClaimAnswer> | undefined): void {
-    const free = (token: Token): void => void this.#held(names, token).free(0);
+    const free = (token: Token): void =>
+      void this.#held(names, token)
+        .free(0)
+        .catch(() => undefined);
     sent?.then(
       (answer) => {
         if (answer.kind === "mine") free(answer.token);
@@ -182,7 +186,7 @@ export class HeldLock {
 
   /**
    * Frees the lock, or leaves a pause in its place, if it is still exactly this holder's; true if it was. Tried again like
-   * a store. Never rejects: then the lease ends the lock.
+   * a store. Rejects with what Redis said where it will not: then the lease ends the lock.
    */
   async free(pauseMs: number): Promise<boolean> {
     this.stop();
@@ -198,7 +202,11 @@ export class HeldLock {
         if (pauseMs === 0 || kindOf(error) !== "passing") throw error;
         return freeFor(0);
       }),
-    ).catch(() => undefined);
+    ).catch((error: unknown) => {
+      // Redis does not answer. It is tried again.
+      if (error instanceof RedisFault) return undefined;
+      throw error;
+    });
     return outcome === "done";
   }
 

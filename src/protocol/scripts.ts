@@ -48,7 +48,7 @@ const TELL = `
 local function waiters(audience)
   local found = {}
   local members = redis.pcall("ZRANGE", audience, 0, -1)
-  if members.err then return found end
+  if members.err then return found, string.find(members.err, "WRONGTYPE") end
   for _, member in ipairs(members) do
     if string.sub(member, 1, 1) == "w" then found[#found + 1] = member end
   end
@@ -62,6 +62,18 @@ local function tell(audience, members, message)
 end
 local function about(kind, key, words)
   return kind .. " " .. #key .. words .. "\\n" .. key
+end
+`;
+
+// The first error is what came of it. What must be done whatever else has failed is attempted.
+const WRITE = `
+local failure
+local function attempt(...)
+  local reply = redis.pcall(...)
+  if type(reply) == "table" and reply.err then failure = failure or reply.err end
+end
+local function write(...)
+  if not failure then attempt(...) end
 end
 `;
 
@@ -138,17 +150,12 @@ export const store = define(`
 -- ARGV[1] token; ARGV[2] value; ARGV[3] delta; ARGV[4] expiry; ARGV[5] tags; ARGV[6] life of the key, ms
 -- ARGV[7] "1" if messages may hold bytes
 -- returns "done", "refused", "foreign", or the error of the write that failed
-${TELL}${IS_FOREIGN}
+${TELL}${IS_FOREIGN}${WRITE}
 local held = redis.call("GET", KEYS[1])
 if type(held) ~= "string" or string.sub(held, 1, #ARGV[1]) ~= ARGV[1] then return "refused" end
 if isForeign(KEYS[2], "${ENTRY_MARK}") then return "foreign" end
-local told = waiters(KEYS[3])
-local failure
-local function write(...)
-  if failure then return end
-  local reply = redis.pcall(...)
-  if type(reply) == "table" and reply.err then failure = reply.err end
-end
+local told, isForeignAudience = waiters(KEYS[3])
+if isForeignAudience then return "foreign" end
 if ARGV[5] == "" then
   write("HSET", KEYS[2], "${ENTRY_MARK}", ARGV[2], "delta", ARGV[3], "expiry", ARGV[4])
   write("HDEL", KEYS[2], "tags")
@@ -156,7 +163,7 @@ else
   write("HSET", KEYS[2], "${ENTRY_MARK}", ARGV[2], "delta", ARGV[3], "expiry", ARGV[4], "tags", ARGV[5])
 end
 write("PEXPIRE", KEYS[2], ARGV[6])
-redis.pcall("DEL", KEYS[1])
+attempt("DEL", KEYS[1])
 local message = about("stored", KEYS[2], "")
 local size = #ARGV[2]
 if ARGV[7] == "1" and size <= ${String(LARGEST_TOLD_BYTES)} and size * #told <= ${String(MOST_TOLD_BYTES)} then
@@ -216,18 +223,12 @@ export const fence = define(`
 -- ARGV[3] the field by which the key is known to be ours
 -- ARGV[4..8] of a set: value, delta, expiry, tags, life of the key in ms
 -- returns {"foreign"}; {"failed", error}; or {"done", member of a copy, its lease left in ms, member, ...}
-${CLOCK}${TELL}${IS_FOREIGN}
+${CLOCK}${TELL}${IS_FOREIGN}${WRITE}
 local held = redis.call("GET", KEYS[1])
 if type(held) == "string" and redis.call("PTTL", KEYS[1]) == -1 then return {"foreign"} end
 if isForeign(KEYS[2], ARGV[3]) then return {"foreign"} end
 local copies = redis.pcall("ZRANGE", KEYS[3], 0, -1, "WITHSCORES")
 if copies.err and string.find(copies.err, "WRONGTYPE") then return {"foreign"} end
-local failure
-local function write(...)
-  if failure then return end
-  local reply = redis.pcall(...)
-  if type(reply) == "table" and reply.err then failure = reply.err end
-end
 if ARGV[4] then
   write("HSET", KEYS[2], "${ENTRY_MARK}", ARGV[4], "delta", ARGV[5], "expiry", ARGV[6], "tags", ARGV[7])
   if ARGV[7] == "" then write("HDEL", KEYS[2], "tags") end
@@ -235,11 +236,12 @@ if ARGV[4] then
 else
   write("DEL", KEYS[2])
 end
-redis.pcall("DEL", KEYS[1])
+attempt("DEL", KEYS[1])
 tell(KEYS[3], waiters(KEYS[3]), about("freed", KEYS[2], ""))
+-- Whoever has a copy is not known: nobody can be told, nor waited for.
+failure = failure or copies.err
 if failure then return {"failed", failure} end
 local answer = {"done"}
-if copies.err then return answer end
 local message = about("fenced", KEYS[2], " " .. ARGV[2] .. " " .. ARGV[1])
 local at = now()
 for i = 1, #copies, 2 do

@@ -1,5 +1,6 @@
 import type { RedisClient } from "../link/redis-client.js";
 import type { ServerClock } from "../link/server-clock.js";
+import { isWrongType } from "../link/replies.js";
 import { timeIn } from "../link/server-clock.js";
 import type { KeyNames } from "./key-names.js";
 import type { Member } from "./mailbox.js";
@@ -15,6 +16,7 @@ interface Seen {
   readonly held: string | null;
   readonly leaseLeftMs: number;
   readonly isForeignEntry: boolean;
+  readonly isForeignAudience: boolean;
   /** The audience: member, score, member, ... */
   readonly audience: readonly string[];
   /** The server's clock as it saw that; -Infinity if it is not known: then nothing is over. */
@@ -122,9 +124,9 @@ export class WatchedSteps implements Steps {
   }
 
   store(names: KeyNames, token: Token, entry: EncodedEntry): Promise<StoreAnswer> {
-    return this.#act(names, [names.lock, names.entry], ({ held, isForeignEntry, audience }) => {
+    return this.#act(names, [names.lock, names.entry], ({ held, isForeignEntry, isForeignAudience, audience }) => {
       if (held?.startsWith(token) !== true) return { answer: "refused" };
-      if (isForeignEntry) return { answer: "foreign" };
+      if (isForeignEntry || isForeignAudience) return { answer: "foreign" };
       return {
         answer: "done",
         write: (transaction) => {
@@ -243,17 +245,23 @@ export class WatchedSteps implements Steps {
 async function look(connection: WatchingClient, names: KeyNames, watched: readonly string[]): Promise<Seen> {
   const concerns = (key: string): boolean => watched.includes(key);
   const members = connection.zrange(names.audience, 0, -1, "WITHSCORES");
+  let isForeignAudience = false;
   const [held, left, isEntry, exists, audience, nowMs] = await Promise.all([
     connection.get(names.lock),
     connection.pttl(names.lock),
     concerns(names.entry) ? connection.hexists(names.entry, names.mark) : 1,
     concerns(names.entry) ? connection.exists(names.entry) : 1,
     // Who only tells waiters goes without, where it may not be read: they look now and then.
-    concerns(names.audience) ? members : members.catch(() => []),
+    concerns(names.audience)
+      ? members
+      : members.catch((error: unknown) => {
+          isForeignAudience = isWrongType(error);
+          return [];
+        }),
     concerns(names.audience) ? serverMs(connection) : -Infinity,
   ]);
   const isForeignEntry = Number(exists) === 1 && Number(isEntry) === 0;
-  return { held, leaseLeftMs: Number(left), isForeignEntry, audience, nowMs };
+  return { held, leaseLeftMs: Number(left), isForeignEntry, isForeignAudience, audience, nowMs };
 }
 
 async function serverMs(connection: WatchingClient): Promise<number> {

@@ -51,6 +51,8 @@ export interface Passenger {
   readonly atHand: Entry<StoredValue> | undefined;
   /** What its tags stood at after it had begun; undefined if Redis did not tell. */
   readonly tags: string | undefined;
+  /** Why it did not. */
+  readonly fault: unknown;
   readonly retryAfterMs: number;
   /** Until when the value at hand may be served, in server time; 0 if there is none. */
   readonly servableUntilSeconds: number;
@@ -69,6 +71,14 @@ export interface FlightListener {
   closed(): void;
   /** No refresh is tried before that, by the monotonic clock. */
   paused(untilMs: number): void;
+  /** A refresh has found this holder silent, and does not wait for the second look: the next may be it. */
+  silent(silence: Silence): void;
+}
+
+/** A holder whose mailbox was gone, and since when that is known, by the monotonic clock. */
+export interface Silence {
+  readonly lock: string;
+  readonly sinceMs: number;
 }
 
 /** One whose recompute may be called. */
@@ -127,7 +137,7 @@ export class Flight {
 
   // The wait for other holders.
   #sighting: Sighting | undefined;
-  #silence: { readonly lock: string; readonly sinceMs: number } | undefined;
+  #silence: Silence | undefined;
   #unlisten: (() => boolean) | undefined;
   #told: ToldEntry | undefined;
   #isTold = false;
@@ -146,9 +156,11 @@ export class Flight {
   #giveUpMs = Infinity;
   #cancelGiveUp: CancelTimer | undefined;
 
-  constructor(tools: FlightTools, names: KeyNames, tell: FlightListener) {
+  /** @param silence - what the last refresh has found */
+  constructor(tools: FlightTools, names: KeyNames, silence: Silence | undefined, tell: FlightListener) {
     this.#tools = tools;
     this.#names = names;
+    this.#silence = silence;
     this.#tell = tell;
     this.#patience = new Patience(tools.waitForLockMs, this.#aboard);
   }
@@ -212,6 +224,7 @@ export class Flight {
         if (await this.#readFound()) return;
       } else if (this.#isRefresh) {
         if (claim.by === "pause") this.#tell.paused(this.#tools.runtime.monotonicMs() + claim.leaseLeftMs);
+        if (this.#silence !== undefined) this.#tell.silent(this.#silence);
         this.#landAll(undefined);
         return;
       } else if (this.#lastPurpose === "fill" && (this.#answerTold() || (await this.#sleep(claim)))) {
@@ -253,7 +266,7 @@ export class Flight {
   }
 
   async #claim(): Promise<Claim | "without Redis" | "for nobody"> {
-    const { lock, mailbox, runtime } = this.#tools;
+    const { lock, mailbox, reporter, runtime } = this.#tools;
     try {
       // Without a mailbox nobody would see this process die while it rebuilds. During an outage nobody waits for it.
       if (!mailbox.isLive && this.#tools.mayListen() && this.#isRedisThere) await mailbox.ready();
@@ -261,9 +274,12 @@ export class Flight {
       if (this.#isDeserted()) return "for nobody";
       this.#listen();
       this.#isTold = this.#isStored = false;
-      const { atHand, tags, beforeClaim } = this.#first!;
+      const { atHand, tags, fault, beforeClaim } = this.#first!;
       // Nothing could be stored that anybody may read.
-      if (tags === undefined) return "without Redis";
+      if (tags === undefined) {
+        reporter.report("cachefence:redis-error", { key: this.#names.key, error: fault });
+        return "without Redis";
+      }
       beforeClaim?.();
       const nowMs = runtime.monotonicMs();
       const purpose = this.#isRefresh ? "refresh" : "fill";
@@ -329,7 +345,8 @@ export class Flight {
     const { atHand, tags } = this.#first!;
     if (entry.tags !== tags || (atHand !== undefined && isSameEntry(entry, atHand))) return false;
     this.#tools.onNewEntry(this.#names);
-    this.#landAll({ entry, tags: entry.tags, startedAt: -Infinity, asOf, madeBy: "another" });
+    const wasThere = this.#waitBeganMs === undefined && this.#rebuild === undefined;
+    this.#landAll({ entry, tags: entry.tags, startedAt: -Infinity, asOf, madeBy: "another", wasThere });
     return true;
   }
 
@@ -457,7 +474,8 @@ export class Flight {
     const { key } = this.#names;
     if (how !== "free") {
       reporter.report("cachefence:takeover", { key, seconds: secondsSince(owner.askedMs, runtime) });
-    } else if (owner.isServed && owner.atHand !== undefined) {
+    }
+    if (owner.isServed && owner.atHand !== undefined) {
       const remaining = owner.atHand.expirySeconds - way.clock.nowSeconds();
       reporter.report("cachefence:early-refresh", { key, remaining, delta: owner.atHand.deltaSeconds });
     }
@@ -497,7 +515,11 @@ export class Flight {
   }
 
   #free(lock: HeldLock, pauseMs = 0): Promise<boolean> {
-    const freed = lock.free(pauseMs);
+    const { key } = this.#names;
+    const freed = lock.free(pauseMs).catch((error: unknown) => {
+      this.#tools.reporter.report("cachefence:redis-error", { key, error });
+      return false;
+    });
     this.#unfinished.push(freed);
     return freed;
   }

@@ -1,11 +1,11 @@
 import type { KeyNames } from "../protocol/key-names.js";
-import type { FlightTools, Passenger } from "./flight.js";
+import type { FlightTools, Passenger, Silence } from "./flight.js";
 import { Flight } from "./flight.js";
 import type { Outcome } from "./outcome.js";
 import { joinableMs } from "./patience.js";
 
-// A pause that is forgotten costs a claim.
-const MOST_PAUSES = 10_000;
+// What is forgotten of a pause or a silence costs a claim.
+const MOST_NOTES = 10_000;
 
 /** The flights of one cache: at most one a key that calls may board. */
 export class Flights {
@@ -15,6 +15,8 @@ export class Flights {
   readonly #byKey = new Map<string, Flight>();
   // Key -> when its pause ends, by the monotonic clock. Removed when it is over, at the latest when there are many.
   readonly #pauses = new Map<string, number>();
+  // Key -> the holder that its last refresh has found silent. Handed to the next flight.
+  readonly #silences = new Map<string, Silence>();
   // Everything under way, closed or not, and its end.
   readonly #underWay = new Map<Flight, Promise<void>>();
 
@@ -48,13 +50,17 @@ export class Flights {
     const hasGivenUp = runtime.monotonicMs() >= passenger.givesUpMs;
     const isTooOld = hasGivenUp && there !== undefined && there.rebuildingMs > joinableMs(waitForLockMs);
     if (there !== undefined && !isTooOld) return there.board(passenger, onBoarded);
-    const flight = new Flight(this.#tools, names, {
+    const silence = this.#silences.get(key);
+    this.#silences.delete(key);
+    const flight = new Flight(this.#tools, names, silence, {
       closed: () => {
         if (this.#byKey.get(key) === flight) this.#byKey.delete(key);
       },
       paused: (untilMs) => {
-        if (this.#pauses.size >= MOST_PAUSES) this.#pauses.clear();
-        this.#pauses.set(key, untilMs);
+        note(this.#pauses, key, untilMs);
+      },
+      silent: (found) => {
+        note(this.#silences, key, found);
       },
     });
     this.#byKey.set(key, flight);
@@ -74,4 +80,9 @@ export class Flights {
   async stopListening(): Promise<void> {
     await Promise.all([...this.#underWay.keys()].map((flight) => flight.stopListening()));
   }
+}
+
+function note<T>(notes: Map<string, T>, key: string, value: T): void {
+  if (notes.size >= MOST_NOTES) notes.clear();
+  notes.set(key, value);
 }

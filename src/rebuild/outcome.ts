@@ -21,6 +21,8 @@ export interface Outcome {
   readonly asOf: number;
   /** Made by this process, not found in Redis; without Redis, for this process alone. */
   readonly madeBy: "this process" | "this process, without Redis" | "another";
+  /** It was there when the flight first looked: nobody has waited for it. */
+  readonly wasThere?: boolean;
 }
 
 export function standsFor(

@@ -115,6 +115,37 @@ describeOwnRedis("a client that is not as it should be", () => {
       // The application hears its own errors all the while.
       expect(heard[0]).toContain("ECONNREFUSED");
       expect(nowhere.listenerCount("error")).toBe(1);
+      expect(cache.stats().redis).toBe("lost");
+      await cache.close();
+      nowhere.disconnect();
+    });
+
+    it("for nothing listens where it connects to, is an outage for a call with tags, in a list, and for peek too", async () => {
+      const nowhere = new major.Redis(1, "127.0.0.1");
+      nowhere.on("error", () => undefined);
+      const cache = new CacheFence(nowhere, { namespace: uniquePrefix(), redisTimeout: 0.2 });
+      const one = (options: object) => cache.getOrSet("key", 60, () => 1, options);
+      const many = (options: object) =>
+        cache.getOrSetMany(
+          ["a", "b"],
+          (key) => key,
+          60,
+          (keys) => keys,
+          options,
+        );
+      let errors = 0;
+      const told = async (call: Promise<unknown>): Promise<number> => {
+        await call;
+        const before = errors;
+        errors = cache.stats().redisErrors;
+        return errors - before;
+      };
+      for (const options of [{}, { tags: ["t"] }]) {
+        expect(await told(one(options))).toBe(1);
+        expect(await told(many(options))).toBe(2);
+      }
+      expect(await told(cache.peek("key"))).toBe(1);
+      expect(await told(cache.peek("key", { tags: ["t"] }))).toBe(1);
       await cache.close();
       nowhere.disconnect();
     });

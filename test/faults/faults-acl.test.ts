@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CacheFence, type CacheFenceOptions } from "cachefence";
@@ -279,6 +280,71 @@ describeOwnRedis("a server that denies", () => {
         expect(await isStored("key")).toBe(true);
         expect(await isLocked("key")).toBe(false);
         expect(caches.map((cache) => cache.stats().redisErrors)).toEqual([0, 0]);
+      });
+    });
+
+    describe("PUBLISH alone", () => {
+      it("gives the copies up at the first fence that it cannot confirm, and says so once", async () => {
+        const reasons: unknown[] = [];
+        const listener = (message: unknown) => void reasons.push((message as { reason: unknown }).reason);
+        subscribe("cachefence:no-memory", listener);
+        try {
+          const memory = new Map();
+          const client = await openClient("~*", "&*", "+@all", "-publish");
+          const cache = fenceOver(client, { memory, memoryLease: 0.5 });
+          const source = async () => (await cache.getOrSetEntry("key", 60, () => "value")).source;
+          await until("there is a copy", async () => (await source()) === "memory");
+          await fenceOver(admin).invalidate("key");
+          await until("there are no more", async () => {
+            await cache.getOrSet("key", 60, () => "value");
+            return reasons.length > 0;
+          });
+          for (let read = 0; read < 5; read++) expect(await source()).toBe("redis");
+          expect(String(reasons)).toBe("Error: The server denies pub/sub");
+        } finally {
+          unsubscribe("cachefence:no-memory", listener);
+        }
+      });
+    });
+
+    describe("what a fence is made of", () => {
+      it.for([
+        ["-zrange", []],
+        ["-@sortedset", []],
+        ["-zrange", ["-@scripting"]],
+      ] as const)("is no fence without %s: who has a copy is not known, and it rejects, with %s too", async (row) => {
+        const [rule, rules] = row;
+        await fenceOver(admin).set("key", 60, "old", { tags: ["t"] });
+        const cache = fenceOver(await openClient("~*", "&*", "+@all", rule, ...rules));
+        await expect(cache.set("key", 60, "new")).rejects.toThrow(denied);
+        await expect(cache.invalidate("key")).rejects.toThrow(denied);
+        await expect(cache.invalidateTags("t")).rejects.toThrow(denied);
+      });
+
+      it.each([
+        ["by script", []],
+        ["without scripting", ["-@scripting"]],
+      ])("is no fence without DEL: a set rejects while a rebuild holds the lock, %s", async (_, rules) => {
+        const gate = deferred<string>();
+        const rebuilding = fenceOver(admin);
+        const old = rebuilding.getOrSet("key", 60, () => gate.promise);
+        await until("it is under way", () => rebuilding.stats().rebuilds === 1);
+        const cache = fenceOver(await openClient("~*", "&*", "+@all", "-del", ...rules));
+        await expect(cache.set("key", 60, "new")).rejects.toThrow(denied);
+        gate.resolve("old");
+        expect(await old).toBe("old");
+      });
+
+      it.each([
+        ["by script", []],
+        ["without scripting", ["-@scripting"]],
+      ])("leaves a lock, and says so, where it may not be freed: without DEL, %s", async (_, rules) => {
+        const cache = fenceOver(await openClient("~*", "&*", "+@all", "-del", ...rules));
+        const failure = new Error("source down");
+        const call = cache.getOrSet("key", 60, () => Promise.reject(failure));
+        await expect(call).rejects.toMatchObject({ cause: failure });
+        expect(cache.stats().redisErrors).toBe(1);
+        await expect(cache.getOrSet("stored", 60, () => 1)).rejects.toThrow(denied);
       });
     });
 

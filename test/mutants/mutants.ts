@@ -156,7 +156,7 @@ export const mutants: readonly Mutant[] = [
     name: "fence-keeps-the-lock",
     takesOut: "A fence leaves the lock, under which a rebuild from before it stores.",
     edits: [
-      script('redis.pcall("DEL", KEYS[1])\ntell(KEYS[3], waiters', "tell(KEYS[3], waiters"),
+      script('attempt("DEL", KEYS[1])\ntell(KEYS[3], waiters', "tell(KEYS[3], waiters"),
       twin(
         'server.execute("del", [lock]);\n  tell(server, audience, waiters(server, audience), about("freed", entry));\n  if (failure',
         'tell(server, audience, waiters(server, audience), about("freed", entry));\n  if (failure',

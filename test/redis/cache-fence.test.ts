@@ -921,7 +921,12 @@ function suite(major: IoredisMajor, url: string): void {
   });
 
   describe("what is not cachefence's", () => {
-    const foreign: [name: string, type: string, at: "entry" | "lock", put: (key: string) => Promise<unknown>][] = [
+    const foreign: [
+      name: string,
+      type: string,
+      at: "entry" | "lock" | "audience",
+      put: (key: string) => Promise<unknown>,
+    ][] = [
       ["a string at the entry", "string", "entry", (key) => raw.set(key, "theirs")],
       ["a list at the entry", "list", "entry", (key) => raw.rpush(key, "theirs")],
       ["a hash without `v` at the entry", "hash", "entry", (key) => raw.hset(key, "field", "theirs")],
@@ -929,11 +934,13 @@ function suite(major: IoredisMajor, url: string): void {
       ["a hash at the lock", "hash", "lock", (key) => raw.hset(key, "field", "theirs")],
       ["a list at the lock", "list", "lock", (key) => raw.rpush(key, "theirs")],
       ["a string without a lease at the lock", "string", "lock", (key) => raw.set(key, "theirs")],
+      ["a hash at the audience", "hash", "audience", (key) => raw.hset(key, "field", "theirs")],
+      ["a string at the audience", "string", "audience", (key) => raw.set(key, "theirs")],
     ];
 
     it.each(foreign)("%s is an error of getOrSet, set and invalidate, and stays", async (_name, type, at, put) => {
       const cache = open({ waitForLock: 0.2 });
-      const redisKey = `${namespace}k${at === "lock" ? ":lock" : ""}`;
+      const redisKey = `${namespace}k${at === "entry" ? "" : `:${at}`}`;
       await put(redisKey);
       const before = await raw.dumpBuffer(redisKey);
       for (const attempt of [
@@ -952,7 +959,15 @@ function suite(major: IoredisMajor, url: string): void {
         expect(await raw.pttl(redisKey)).toBe(-1);
       }
       // And nothing of ours beside it.
-      await expect.poll(() => raw.exists(`${namespace}k`, `${namespace}k:lock`)).toBe(1);
+      const ours = [`${namespace}k`, `${namespace}k:lock`, `${namespace}k:audience`];
+      await expect.poll(() => raw.exists(...ours)).toBe(1);
+    });
+
+    it("of another type is an error of peek too", async () => {
+      await raw.set(`${namespace}k`, "theirs");
+      const error = await errorOf(open().peek("k"));
+      expect(error).toBeInstanceOf(CacheFenceError);
+      expect(error.message).toContain(" string ");
     });
 
     it("is an error of all that wait for a rebuild, if it comes during that", async () => {

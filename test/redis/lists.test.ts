@@ -1,3 +1,4 @@
+import { runInNewContext } from "node:vm";
 import { CacheFence, RecomputeError, RecomputeTimeoutError } from "cachefence";
 import type { Redis } from "ioredis";
 import type { Mock } from "vitest";
@@ -124,6 +125,15 @@ for (const major of majors) {
         expect(recompute).toHaveBeenCalledTimes(1);
       });
 
+      it("takes an Error of another realm for one", async () => {
+        const cache = open();
+        const foreign = runInNewContext("new Error('no 2')") as Error;
+        expect(foreign).not.toBeInstanceOf(Error);
+        const failing = cache.getOrSetMany([1, 2], keyOf, 60, () => [1, foreign]);
+        await expect(failing).rejects.toMatchObject({ key: "p:2", cause: foreign });
+        expect(await cache.peek("p:2")).toBeUndefined();
+      });
+
       it("names each item's key when the recompute takes too long, and aborts it", async () => {
         const cache = open();
         let aborted: unknown;
@@ -218,17 +228,6 @@ for (const major of majors) {
         await until("it is stored all the same", async () => (await raw.exists(`${namespace}p:1`)) === 1);
       });
 
-      it("that left before it began leaves no rejection behind, though the store of its copies throws", async () => {
-        const broken = (): never => {
-          throw new Error("broken store");
-        };
-        const memory = { get: broken, set: broken, delete: broken };
-        const cache = new CacheFence(connect(), { namespace, memory });
-        const signal = AbortSignal.abort(new Error("left"));
-        await expect(cache.getOrSetMany([1, 2], keyOf, 60, many(), { signal })).rejects.toThrow("left");
-        await expect(cache.getOrSetMany([1, 2], keyOf, 60, many())).rejects.toThrow("broken store");
-      });
-
       it("fails for an item of which staleFor cannot be told, and makes what is missing; likewise when its caller has left", async () => {
         const cache = open();
         await cache.set("p:1", 60, null);
@@ -303,6 +302,35 @@ for (const major of majors) {
         expect(recompute.mock.calls.map(([id]) => id)).toEqual([1, 2, 3]);
         expect((await products.getMany([1, 3])).size).toBe(2);
         expect(recompute).toHaveBeenCalledTimes(3);
+      });
+
+      it("with a function for one takes whatever it throws, and whatever it returns, for a list as for one", async () => {
+        const cache = open();
+        const thrown = { code: 5 };
+        const failing = cache.define({
+          key: keyOf,
+          ttl: 60,
+          recompute: () => {
+            throw thrown; // eslint-disable-line @typescript-eslint/only-throw-error -- what is tested
+          },
+        });
+        const causes = [failing.get(1), failing.getMany([1])].map((call) =>
+          call.catch((error: unknown) => (error as Error).cause),
+        );
+        for (const cause of await Promise.all(causes)) expect(cause).toBe(thrown);
+        const errors = cache.define({ key: keyOf, ttl: 60, recompute: (): unknown => new Error("a value") });
+        expect(await errors.get(1)).toEqual({});
+        expect((await errors.getMany([2])).get(2)).toEqual({});
+      });
+
+      it("is called with a signal, and nothing else", async () => {
+        const numbers = open().define({ key: keyOf, ttl: 60, recompute: (id: number) => id });
+        const wrong: unknown[] = [{ tags: ["x"] }, { beta: 1 }, { signall: 1 }, 5, null];
+        for (const options of wrong as never[]) {
+          await expect(numbers.get(1, options)).rejects.toThrow(TypeError);
+          await expect(numbers.getMany([1], options)).rejects.toThrow(TypeError);
+        }
+        expect(await numbers.get(1, { signal: new AbortController().signal })).toBe(1);
       });
 
       it("takes away what is set where its ttl says that it is not to be cached", async () => {

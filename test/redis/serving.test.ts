@@ -380,6 +380,13 @@ function suite(major: IoredisMajor, url: string): void {
       }
     });
 
+    it("is refreshed by the call that finds a dead holder silent again: none waits for the second look", async () => {
+      await raw.set(`${namespace}key:lock`, `cachefence:L${"d".repeat(16)}-${"0".repeat(12)}`, "PX", 600_000);
+      const cache = open({ staleFor: 60 });
+      await until("it is replaced", async () => (await cache.getOrSet("key", 60, () => "new")) === "new");
+      expect(cache.stats()).toMatchObject({ takeovers: 1, earlyRefreshes: 1, waits: 0 });
+    });
+
     it("is served past the failure of the inline winner's recompute, of its ttl and of its serialization", async () => {
       const cache = open({ staleFor: 60 });
       const throwing = () => {
@@ -389,6 +396,25 @@ function suite(major: IoredisMajor, url: string): void {
       expect(await cache.getOrSet("key", throwing, () => "new")).toBe("stale");
       expect(await cache.getOrSet<unknown>("key", 60, () => 1n)).toBe("stale");
       expect(cache.stats()).toMatchObject({ rebuilds: 3, staleServes: 3 });
+    });
+
+    it("of 0 s, which a function may say too, leaves the winner its error", async () => {
+      await writeEntry("valid", 60);
+      for (const staleFor of [0, () => 0]) {
+        const cache = open({ staleFor }, eager);
+        await expect(cache.getOrSet("key", 60, failing().recompute)).rejects.toThrow(RecomputeError);
+        await raw.del(`${namespace}key:lock`);
+      }
+    });
+
+    it("is refused where a function says what is no time: of a miss as of a hit", async () => {
+      const says = (seconds: unknown) => ({ staleFor: () => seconds as number });
+      for (const seconds of [NaN, -1]) {
+        await expect(open().getOrSet("missing", 60, () => 1, says(seconds))).rejects.toThrow(RangeError);
+        await expect(open().getOrSet("key", 60, unused, says(seconds))).rejects.toThrow(RangeError);
+      }
+      for (const key of ["missing", "key"])
+        await expect(open().getOrSet(key, 60, () => "1", says(Promise.resolve(7)))).rejects.toThrow(TypeError);
     });
 
     it("is too old for its winner when it has outlived staleFor during the recompute", async () => {
