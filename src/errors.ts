@@ -107,7 +107,7 @@ function brand(errorClass: { readonly prototype: Error }, name: string): void {
 // Anything can be thrown, even what has no form as text. A refused connection is an AggregateError without a message.
 function messageOf(error: unknown): string {
   try {
-    const words = error instanceof Error ? error.message || substituteOf(error) : String(error);
+    const words = isError(error) ? error.message || substituteOf(error) : String(error);
     return words.trim() === "" ? "(no message)" : words;
   } catch {
     return "(an error that cannot be shown)";

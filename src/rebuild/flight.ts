@@ -331,7 +331,7 @@ export class Flight {
       const asOf = this.#tools.moment();
       const stored = await this.#tools.reader.read(this.#names);
       this.#isUnreadable = stored === "corrupt";
-      return this.#answer(stored, asOf);
+      return this.#answer(stored, asOf, this.#waitBeganMs === undefined);
     } catch (error) {
       this.#failed(error);
       await this.#rebuildWith(undefined);
@@ -340,12 +340,11 @@ export class Flight {
   }
 
   /** Lands with an entry from elsewhere, if it is what is wanted: not the one at hand. */
-  #answer(entry: StoredEntry<StoredValue>, asOf: number): boolean {
+  #answer(entry: StoredEntry<StoredValue>, asOf: number, wasThere = false): boolean {
     if (entry === undefined || entry === "corrupt" || this.#aboard.size === 0) return false;
     const { atHand, tags } = this.#first!;
     if (entry.tags !== tags || (atHand !== undefined && isSameEntry(entry, atHand))) return false;
     this.#tools.onNewEntry(this.#names);
-    const wasThere = this.#waitBeganMs === undefined && this.#rebuild === undefined;
     this.#landAll({ entry, tags: entry.tags, startedAt: -Infinity, asOf, madeBy: "another", wasThere });
     return true;
   }
