@@ -66,8 +66,6 @@ interface Call extends Looker {
   recompute: Source["recompute"];
   /** Called as soon as it is known that its own recompute is not called now. */
   onWaiting: (() => void) | undefined;
-  /** Called before it sends what claims a lock: others of its list do at the same time. */
-  beforeClaim: (() => void) | undefined;
   /** When it began, on the line of moments; the last of them, where it is many. */
   began: number;
   /**
@@ -293,11 +291,14 @@ export class CacheFence {
     const { shared, tagsOf } = resolveManyOptions(options, this.#options.perCall);
     const each = [...new Set(items)];
     const ofOne = { ...shared, recomputeTimeoutSeconds: undefined };
+    const hold = (): void => this.#way.links.any.holdBack();
     const calls = each.map((item): Call => {
       const key = keyOf(item);
       checkKey(key);
       const names = this.#naming.namesOf(key);
-      return this.#call(names, ttl, recompute, tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) });
+      const call = this.#call(names, ttl, recompute, tagsOf === undefined ? ofOne : { ...ofOne, tags: tagsOf(item) });
+      call.hold = hold;
+      return call;
     });
     const looking = this.#looks.all(calls);
     const looks = await (shared.signal === undefined ? looking : untilAborted(shared.signal, () => looking));
@@ -325,13 +326,11 @@ export class CacheFence {
       source,
       this.#runtime,
     );
-    const hold = (): void => this.#way.links.any.holdBack();
     batch.onAnswer = hold;
     const answering = missing.map(({ item, call, look }) => {
       call.recompute = () => batch.ask(item);
       if (typeof ttl === "function") call.ttl = (value: T) => ttl(value, item);
       call.onWaiting = () => batch.decided(item);
-      call.beforeClaim = hold;
       return this.#answerInList(call, look);
     });
     const answers = await Promise.allSettled(answering);
@@ -477,7 +476,7 @@ export class CacheFence {
       askedMs: this.#way.links.any.tick().sentMs,
       hasBoarded: false,
       onWaiting: undefined,
-      beforeClaim: undefined,
+      hold: undefined,
       look: undefined,
       hasLooked: false,
       crowd: undefined,
@@ -608,8 +607,14 @@ export class CacheFence {
       retryAfterMs: options.retryAfterMs,
       servableUntilSeconds: found?.servableUntilSeconds ?? 0,
       recompute: callers === undefined ? bound(() => this.#recompute(call)) : undefined,
-      beforeClaim: call.beforeClaim,
-      onStored: tags === undefined ? undefined : (keepMs) => this.#looks.keepTags(options.tags, tags, keepMs),
+      beforeClaim: call.hold,
+      onStored:
+        tags === undefined
+          ? undefined
+          : (keepMs) => {
+              call.hold?.();
+              this.#looks.keepTags(options.tags, tags, keepMs);
+            },
       onWaiting,
     };
     if (found === undefined || !options.refreshesInBackground) {

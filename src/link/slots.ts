@@ -15,22 +15,21 @@ const SLOTS = 16384;
 
 /** Redis Cluster's hash slot: CRC16-CCITT (XMODEM) of the hash tag, or of the whole key, modulo 16384. */
 export function slotOf(key: string): number {
-  const hashed = hashTagOf(key) ?? key;
-  let crc = 0;
-  for (let i = 0; i < hashed.length; i++) {
-    const code = hashed.charCodeAt(i);
-    if (code > 127) return crcOf(hashed) % SLOTS;
+  return crcOf(hashTagOf(key) ?? key) % SLOTS;
+}
+
+function crcOf(text: string, from = 0): number {
+  let crc = from;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code > 127) return Buffer.from(text).reduce(next, from);
     crc = next(crc, code);
   }
-  return crc % SLOTS;
+  return crc;
 }
 
 function next(crc: number, byte: number): number {
   return ((crc << 8) ^ CRC_OF_BYTE[(crc >> 8) ^ byte]!) & 0xffff;
-}
-
-function crcOf(text: string, from = 0): number {
-  return Buffer.from(text).reduce(next, from);
 }
 
 // Of no two bytes is the low half of their CRC the same. So each step can be taken back.
@@ -53,11 +52,11 @@ interface Numbers {
 
 // By the CRC of the text. A process has a prefix or two.
 const numbersBehind = new Map<number, Numbers>();
-const MOST_TEXTS = 16;
+const MOST_TEXTS = 4;
 
 /**
- * The first number for which this slot is that of `before`, the number and `after`, all of it hashed. It takes a few milliseconds
- * for all slots together: no number is tried twice, for the number's CRC is what leads, through `after`, to the slot.
+ * The first number for which this slot is that of `before`, the number and `after`, all of it hashed. It takes some tens of milliseconds
+ * for all slots together, a few for one: no number is tried twice, for the number's CRC is what leads, through `after`, to the slot.
  */
 export function numberIn(slot: number, before: string, after: string): number {
   const from = crcOf(before);

@@ -29,6 +29,8 @@ export interface Looker {
   readonly callers: Callers | undefined;
   /** A `peek`: it leaves nothing behind in Redis. */
   readonly isOnlyLooking: boolean;
+  /** One of a list: called before it sends what others of the list do at the same time. */
+  hold: (() => void) | undefined;
   /** What its tags stood at when it last looked; undefined if that failed. */
   tags: string | undefined;
   /** It has looked, and found nothing that would do, or nothing that is not due. */

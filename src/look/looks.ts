@@ -132,7 +132,7 @@ export class Looks {
 
   async #fetchMore(looker: Looker, reading: Promise<StoredEntry<StoredValue>>): Promise<StoredEntry<StoredValue>> {
     const { tags } = looker.options;
-    if (tags.length > 0) [, looker.tags] = await Promise.all([reading, this.tagStates(tags, looker.isOnlyLooking)]);
+    if (tags.length > 0) [, looker.tags] = await Promise.all([reading, this.tagStates(tags, looker)]);
     const stored = await reading;
     const { clock } = this.#tools.way;
     if (!clock.isSettled) await clock.settle();
@@ -217,7 +217,10 @@ export class Looks {
   }
 
   /** What the tags stand at, as entries hold it: made where it is missing, but for whoever only looks. Sent all at once. */
-  async tagStates(tags: readonly string[], isOnlyLooking = false): Promise<string> {
+  async tagStates(
+    tags: readonly string[],
+    { isOnlyLooking, hold }: Partial<Pick<Looker, "isOnlyLooking" | "hold">> = {},
+  ): Promise<string> {
     if (tags.length === 0) return "";
     const { copies, runtime, naming, reader, way } = this.#tools;
     const states = await Promise.all(
@@ -231,8 +234,9 @@ export class Looks {
           const sent = reader.inTick(names, read);
           const state = await sent.reading;
           if (state !== "") return state;
-          if (isOnlyLooking) return NO_STATE;
+          if (isOnlyLooking === true) return NO_STATE;
           // One for all that read it in the same tick: none of them can have seen a fence that this comes before.
+          hold?.();
           const made = this.#made.get(sent) ?? this.#tags.make(names);
           this.#made.set(sent, made);
           return await made;

@@ -157,6 +157,7 @@ export class Copies {
       return this.#giveUp(new TypeError("This client's connection cannot be seen, nor its scripts answer in bytes"));
     }
     if (deniesScripting) return this.#giveUp(new Error("The server denies scripting"));
+    if (!this.#leases.mayConfirm) return this.#giveUp(new Error("The server denies PUBLISH"));
     if (mailbox.isLive) return false;
     if (mailbox.isDenied) return this.#giveUp(new Error("The server denies pub/sub"));
     void mailbox.ready();

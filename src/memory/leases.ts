@@ -74,6 +74,8 @@ export class Leases {
   // command that is sent again, or redirected, must not remove a later lease.
   readonly #leaving = new Map<string, number>();
   #longestMs = 0;
+  /** Who may not is to keep no copies: each of their fences would cost a lease. */
+  mayConfirm = true;
 
   static of(conversation: Conversation): Leases {
     let there = leases.get(conversation);
@@ -132,8 +134,7 @@ export class Leases {
     const [lease] = there;
     const sent = lease === undefined ? confirm() : lease.way.links.of(lease.names.entry).send(confirm);
     sent.catch((error: unknown) => {
-      // Who may not confirm keeps no copies: each of their fences would cost a lease.
-      if (kindOf(error) === "key") mailbox.deny();
+      if (kindOf(error) === "key" && lease !== undefined) this.mayConfirm = false;
     });
   }
 

@@ -118,14 +118,6 @@ export class Mailbox implements Member {
     };
   }
 
-  /** The server has denied what it is for. */
-  deny(): void {
-    if (this.#state.kind === "closed") return;
-    const { subscriber } = this.#state;
-    this.#ended(subscriber, true);
-    subscriber.disconnect();
-  }
-
   close(): void {
     this.#isWanted = false;
     this.#cancelTimer?.();

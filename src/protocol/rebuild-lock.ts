@@ -5,7 +5,7 @@ import type { CancelTimer } from "../runtime.js";
 import type { Conversation, Way } from "./conversation.js";
 import { foreignKeyError } from "./foreign-keys.js";
 import type { KeyNames } from "./key-names.js";
-import type { ClaimAnswer, ClaimRequest, EncodedEntry, Steps } from "./steps.js";
+import type { ClaimAnswer, ClaimRequest, EncodedEntry, Steps, StoreAnswer } from "./steps.js";
 import type { Token } from "./token.js";
 import { firstToken, isOfLine, partOf, saysLive, takenToken } from "./token.js";
 
@@ -174,14 +174,14 @@ export class HeldLock {
   }
 
   /**
-   * Stores the entry and frees the lock, if that begins with this token; true if it did. Handed over even during an outage,
+   * Stores the entry and frees the lock, if that begins with this token. Handed over even during an outage,
    * and tried again until the lease would have ended anyway: the fence makes a late store safe.
    */
-  async store(entry: EncodedEntry): Promise<boolean> {
+  async store(entry: EncodedEntry): Promise<Exclude<StoreAnswer, "foreign">> {
     this.stop();
     const outcome = await this.#deliver(() => this.#steps.store(this.names, this.token, entry));
     if (outcome === "foreign") throw await foreignKeyError(this.#link, this.names);
-    return outcome === "done";
+    return outcome;
   }
 
   /**

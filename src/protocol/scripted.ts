@@ -93,7 +93,7 @@ export class ScriptedSteps implements Steps {
   async store(names: KeyNames, token: Token, entry: EncodedEntry): Promise<StoreAnswer> {
     const args = [token, ...wordsOfEntry(entry), this.#member.hearsBytes ? "1" : "0"];
     const reply = await this.#scripts.run(scripts.store, [names.lock, names.entry, names.audience], args);
-    if (reply === "done" || reply === "refused" || reply === "foreign") return reply;
+    if (reply === "done" || reply === "locked" || reply === "refused" || reply === "foreign") return reply;
     // The error of a write inside the script, as text.
     throw new Error(inRedisWords(String(reply)));
   }

@@ -149,7 +149,7 @@ export const store = define(`
 -- KEYS[1] lock; KEYS[2] entry; KEYS[3] audience
 -- ARGV[1] token; ARGV[2] value; ARGV[3] delta; ARGV[4] expiry; ARGV[5] tags; ARGV[6] life of the key, ms
 -- ARGV[7] "1" if messages may hold bytes
--- returns "done", "refused", "foreign", or the error of the write that failed
+-- returns "done", "locked" (stored, but the lock may not be freed), "refused", "foreign", or the error of the write that failed
 ${TELL}${IS_FOREIGN}${WRITE}
 local held = redis.call("GET", KEYS[1])
 if type(held) ~= "string" or string.sub(held, 1, #ARGV[1]) ~= ARGV[1] then return "refused" end
@@ -163,7 +163,7 @@ else
   write("HSET", KEYS[2], "${ENTRY_MARK}", ARGV[2], "delta", ARGV[3], "expiry", ARGV[4], "tags", ARGV[5])
 end
 write("PEXPIRE", KEYS[2], ARGV[6])
-attempt("DEL", KEYS[1])
+local freed = redis.pcall("DEL", KEYS[1])
 local message = about("stored", KEYS[2], "")
 local size = #ARGV[2]
 if ARGV[7] == "1" and size <= ${String(LARGEST_TOLD_BYTES)} and size * #told <= ${String(MOST_TOLD_BYTES)} then
@@ -172,7 +172,8 @@ if ARGV[7] == "1" and size <= ${String(LARGEST_TOLD_BYTES)} and size * #told <= 
 end
 if failure then message = about("freed", KEYS[2], "") end
 tell(KEYS[3], told, message)
-return failure or "done"
+if failure then return failure end
+return type(freed) == "table" and freed.err and "locked" or "done"
 `);
 
 /** Frees the lock, or leaves a pause in its place, if it is still exactly this holder's. */

@@ -65,8 +65,8 @@ export interface CopyHolder {
 export type FenceAnswer =
   { readonly kind: "done"; readonly copies: readonly CopyHolder[] } | { readonly kind: "foreign" };
 
-/** `"foreign"`: the entry or the lock is not cachefence's, and nothing was changed. */
-export type StoreAnswer = "done" | "refused" | "foreign";
+/** `"locked"`: done, but the lock may not be freed; `"foreign"`: a name is not cachefence's, and nothing was changed. */
+export type StoreAnswer = "done" | "locked" | "refused" | "foreign";
 
 /**
  * What is done to a key in one step, so that nobody can come in between: by script, or, where scripting is denied, by WATCH

@@ -498,7 +498,10 @@ export class Flight {
     try {
       const entry = this.#entryOf(made, owner);
       const keepMs = wholeMs(made.ttlSeconds + made.staleForSeconds);
-      const isStored = await lock.store({ ...entry, value: made.value, keepMs });
+      const answer = await lock.store({ ...entry, value: made.value, keepMs });
+      const isStored = answer !== "refused";
+      // It says why it may not be freed.
+      if (answer === "locked") await this.#free(lock);
       if (isStored) {
         this.#tools.onNewEntry(this.#names);
         owner.onStored?.(keepMs);

@@ -6,6 +6,8 @@ import { joinableMs } from "./patience.js";
 
 // What is forgotten of a pause or a silence costs a claim.
 const MOST_NOTES = 10_000;
+// A silence that is older says nothing: a mailbox that is reconnecting now may have been so then.
+const LONGEST_SILENCE_MS = 5000;
 
 /** The flights of one cache: at most one a key that calls may board. */
 export class Flights {
@@ -50,8 +52,10 @@ export class Flights {
     const hasGivenUp = runtime.monotonicMs() >= passenger.givesUpMs;
     const isTooOld = hasGivenUp && there !== undefined && there.rebuildingMs > joinableMs(waitForLockMs);
     if (there !== undefined && !isTooOld) return there.board(passenger, onBoarded);
-    const silence = this.#silences.get(key);
+    const noted = this.#silences.get(key);
     this.#silences.delete(key);
+    const isRecent = noted !== undefined && runtime.monotonicMs() - noted.sinceMs < LONGEST_SILENCE_MS;
+    const silence = isRecent ? noted : undefined;
     const flight = new Flight(this.#tools, names, silence, {
       closed: () => {
         if (this.#byKey.get(key) === flight) this.#byKey.delete(key);

@@ -145,6 +145,45 @@ for (const major of majors) {
       expect(seen).toEqual({ commands: 36 + 30, writes: 8 });
     });
 
+    it("hold back no fence of another request when they are made and kept", async () => {
+      const client = new major.Redis(url);
+      clients.push(client);
+      const cache = new CacheFence(client, { namespace, redisTimeout: 20, waitForLock: 60, beta: 0 });
+      await cache.set("hit", 60, 1);
+      const tagged = cache.getOrSet("tagged", 60, () => 1, { tags });
+      const other = async () => {
+        await cache.getOrSet("hit", 60, () => 1);
+        // In the turn in which the states are found to be missing.
+        const fence = cache.invalidate("other");
+        expect(client.stream.writableCorked).toBe(0);
+        await fence;
+      };
+      await Promise.all([tagged, other()]);
+      // In the turn in which the entry is stored.
+      await cache.getOrSet("again", 60, () => 1, { tags: ["new"] });
+      const fence = cache.invalidate("other");
+      expect(client.stream.writableCorked).toBe(0);
+      await fence;
+    });
+
+    it("are kept anew behind a new connection: there may be a server that knows nothing of it", async () => {
+      const client = new major.Redis(url);
+      clients.push(client);
+      const cache = new CacheFence(client, { namespace, redisTimeout: 20, waitForLock: 60, beta: 0 });
+      const left = () => raw.pttl(`${namespace}a:tag`);
+      await cache.set("k", 6_000, 1, { tags: ["a"] });
+      await until("it is kept", async () => (await left()) > 9_000_000);
+      await raw.pexpire(`${namespace}a:tag`, 60_000);
+      await cache.set("k", 6_000, 1, { tags: ["a"] });
+      await raw.ping();
+      expect(await left()).toBeLessThanOrEqual(60_000);
+      const isReady = new Promise((resolve) => client.once("ready", resolve));
+      client.disconnect(true);
+      await isReady;
+      await cache.set("k", 6_000, 1, { tags: ["a"] });
+      await until("it is kept again", async () => (await left()) > 9_000_000);
+    });
+
     it("are kept anew for what lives longer, and where they are others by now", async () => {
       const cache = open();
       const ttl = (tag: string) => raw.ttl(`${namespace}${tag}:tag`);
