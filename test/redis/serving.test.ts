@@ -387,6 +387,17 @@ function suite(major: IoredisMajor, url: string): void {
       expect(cache.stats()).toMatchObject({ takeovers: 1, earlyRefreshes: 1, waits: 0 });
     });
 
+    it("is not refreshed over a holder that was silent long ago: two looks count that are near each other", async () => {
+      await raw.set(`${namespace}key:lock`, `cachefence:L${"d".repeat(16)}-${"0".repeat(12)}`, "PX", 600_000);
+      let aheadMs = 0;
+      const cache = open({ staleFor: 60 }, { monotonicMs: () => performance.now() + aheadMs });
+      expect(await cache.getOrSet("key", 60, unused)).toBe("stale");
+      aheadMs = 6_000;
+      expect(await cache.getOrSet("key", 60, unused)).toBe("stale");
+      expect(cache.stats().rebuilds).toBe(0);
+      await until("it is replaced", async () => (await cache.getOrSet("key", 60, () => "new")) === "new");
+    });
+
     it("is served past the failure of the inline winner's recompute, of its ttl and of its serialization", async () => {
       const cache = open({ staleFor: 60 });
       const throwing = () => {
