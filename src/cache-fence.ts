@@ -221,7 +221,7 @@ export class CacheFence {
    * not cache this one (it still serves everybody who joined)
    * @param recompute - makes the value; its `signal` aborts at `recomputeTimeout`
    * @throws RecomputeError if `recompute` failed (also that of an early refresh, unless `staleFor` or `"background"`
-   * applies); RecomputeTimeoutError; SerializationError; CacheFenceError if the key or its lock's name holds something
+   * applies); RecomputeTimeoutError; SerializationError; CacheFenceError if the key or a name beside it holds something
    * that is not cachefence's; the Redis error under `onRedisError: "throw"`, and where an ACL denies the key;
    * TypeError or RangeError for bad arguments, before anything is sent, and the same for what a `ttl` function returned;
    * the `signal`'s reason.
@@ -648,8 +648,8 @@ export class CacheFence {
    * What is cached of the key now; `undefined` if there is nothing. Never rebuilds, waits for nobody, draws no early refresh,
    * and counts as no hit. An entry past its expiry is shown while Redis keeps it, with a negative `remaining`.
    *
-   * @throws CacheFenceError if the key holds something that is not cachefence's; the Redis error under
-   * `onRedisError: "throw"`, where else it resolves to `undefined`; TypeError.
+   * @throws CacheFenceError if the key holds something of another type than cachefence's (a hash of somebody's own is nothing
+   * cached); the Redis error under `onRedisError: "throw"`, where else it resolves to `undefined`; TypeError.
    */
   async peek<T>(key: string, options?: PeekOptions): Promise<CachedEntry<T> | undefined> {
     checkKey(key);

@@ -1,8 +1,8 @@
 import { types } from "node:util";
 
 /**
- * Base of every error that cachefence itself raises. Also thrown as it is when a key, or the name of its lock, holds
- * something that cachefence did not write: the message then names the Redis key and its type, and nothing is changed.
+ * Base of every error that cachefence itself raises. Also thrown as it is when a key, or the name of its lock or audience,
+ * holds something that cachefence did not write: the message then names the Redis key and its type, and nothing is changed.
  *
  * `instanceof` holds across two copies of the package in one process, as where one is imported and the other required.
  */

@@ -66,8 +66,8 @@ export interface CacheFenceStats {
   /** Fences that waited until the lease of a copy had ended. */
   readonly fenceWaits: number;
   /**
-   * The connection as this cache sees it: `"lost"`, the client is reconnecting or closed, or could not connect yet; `"silent"`, it is connected and
-   * nothing is answered. On a Cluster that of the worst master.
+   * The connection as this cache sees it: `"lost"`, the client is reconnecting or closed, or could not connect yet;
+   * `"silent"`, it is connected and nothing is answered. On a Cluster that of the worst master.
    */
   readonly redis: "ready" | "lost" | "silent";
 }

@@ -172,8 +172,8 @@ export interface CacheFenceOptions extends ServeOptions {
   /**
    * Where this process keeps copies of hot entries: a `Map`, which grows with the number of keys, or anything with its
    * `get`, `set` and `delete`, such as an `LRUCache`, which bounds it. A hit from it costs no round trip. It never serves a
-   * value from before a fence that has resolved: fences recall copies. One store may serve several caches. Left out: no
-   * memory, every hit is read from Redis.
+   * value from before a fence that has resolved: fences recall copies. One store may serve several caches. One that
+   * throws is used no more, as `cachefence:no-memory` tells. Left out: no memory, every hit is read from Redis.
    *
    * @default undefined
    */

@@ -55,8 +55,9 @@ const numbersBehind = new Map<number, Numbers>();
 const MOST_TEXTS = 4;
 
 /**
- * The first number for which this slot is that of `before`, the number and `after`, all of it hashed. It takes some tens of milliseconds
- * for all slots together, a few for one: no number is tried twice, for the number's CRC is what leads, through `after`, to the slot.
+ * The first number for which this slot is that of `before`, the number and `after`, all of it hashed: the same in every process,
+ * whatever each has asked for before. It takes some tens of milliseconds for all slots together, a few for one: no number is tried
+ * twice, for it is the CRC of `before` and the number that leads, through `after`, to the slot.
  */
 export function numberIn(slot: number, before: string, after: string): number {
   const from = crcOf(before);

@@ -83,7 +83,7 @@ export class Looks {
       try {
         copy = this.#lookAt(looker, copies && this.#copyIn(copies, looker.key, looker.options, nowMs, wallMs));
       } catch (error) {
-        // A store of the user's that throws, or a `staleFor`.
+        // A `staleFor` of the user's that throws.
         looks[index] = asError(error);
         return;
       }
@@ -235,8 +235,8 @@ export class Looks {
           const state = await sent.reading;
           if (state !== "") return state;
           if (isOnlyLooking === true) return NO_STATE;
-          // One for all that read it in the same tick: none of them can have seen a fence that this comes before.
           hold?.();
+          // One for all that read it in the same tick: none of them can have seen a fence that this comes before.
           const made = this.#made.get(sent) ?? this.#tags.make(names);
           this.#made.set(sent, made);
           return await made;

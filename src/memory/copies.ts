@@ -58,6 +58,7 @@ export class Copies {
   // Key -> its name in the store, where a copy was kept: to put a long name together takes a quarter of a hit. All are forgotten
   // when there are many, which costs that again.
   readonly #storeKeys = new Map<string, string>();
+  // No copies are made any more; and nothing is served from the store, either.
   #isUnavailable = false;
   #isClosed = false;
 
@@ -127,6 +128,7 @@ export class Copies {
           this.#store.set(storeKey, copy);
         } catch (error) {
           this.#storeFailed(error);
+          return;
         }
         if (this.#storeKeys.size >= MOST_STORE_KEYS) this.#storeKeys.clear();
         this.#storeKeys.set(storeKey.slice(this.#prefix.length), storeKey);

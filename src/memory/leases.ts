@@ -74,7 +74,7 @@ export class Leases {
   // command that is sent again, or redirected, must not remove a later lease.
   readonly #leaving = new Map<string, number>();
   #longestMs = 0;
-  /** Who may not is to keep no copies: each of their fences would cost a lease. */
+  /** False once the server has denied a confirmation: copies would each cost their fences a lease, so there are to be none. */
   mayConfirm = true;
 
   static of(conversation: Conversation): Leases {

@@ -5,7 +5,7 @@ import type { Way } from "./conversation.js";
 import type { KeyNames } from "./key-names.js";
 import { ownerOf } from "./key-names.js";
 
-/** The error of a key, or of its lock's name, that holds something else than cachefence writes there. */
+/** The error of a key, or of the name of its lock or audience, that holds something else than cachefence writes there. */
 export async function foreignKeyError(link: RedisLink, names: KeyNames): Promise<Error> {
   const [lock, leaseLeftMs, entry, audience] = await Promise.all([
     link.send((client) => client.type(names.lock)),

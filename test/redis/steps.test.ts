@@ -282,6 +282,15 @@ describeOwnRedis("the steps", () => {
         expect(await steps.store(names, token, entry)).toBe("foreign");
         expect(await raw.hgetall(names.entry)).toEqual({ field: "theirs" });
       });
+
+      it("leaves what is not cachefence's at the audience, and stores nothing that no fence could tell of", async () => {
+        const token = await claimed();
+        await raw.del(names.audience);
+        await raw.hset(names.audience, "field", "theirs");
+        expect(await steps.store(names, token, entry)).toBe("foreign");
+        expect(await raw.hgetall(names.audience)).toEqual({ field: "theirs" });
+        expect(await raw.exists(names.entry)).toBe(0);
+      });
     });
 
     describe("freeing", () => {

@@ -182,6 +182,21 @@ describe("the lock of a Cluster", () => {
     },
   );
 
+  it.each([
+    ["{}:", ":"],
+    ["ä{}", ":"],
+    ["a{b", "}"],
+  ])("behind %o has the first number there is, in whatever order processes ask: all name it alike", (prefix, close) => {
+    const last = Array.from({ length: 8 }, (_, i) => `key-${i}`).reverse();
+    for (const key of last) {
+      const slot = slotOf(prefix + key);
+      const nameOf = (number: number) => `${number}${close}${key}:lock`;
+      let first = 0;
+      while (slotOf(prefix + nameOf(first)) !== slot) first++;
+      expect(lockInSlotOf(key, prefix)).toBe(nameOf(first));
+    }
+  });
+
   it.each(["", "{}:", "a{b", "ä{}"])(
     "of keys with stray braces costs no more than some milliseconds for all of them together, behind %o",
     (prefix) => {
